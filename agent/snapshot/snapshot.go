@@ -34,6 +34,23 @@ type Snapshot struct {
 	// Unidentified counts living containers without Kubernetes names.
 	Unidentified int
 	Sources      []Source
+	Self         Self
+}
+
+// Self is what the agent holds and where its own bounds bit, as of this sweep.
+type Self struct {
+	OpenFiles        int    // descriptors kept open on cgroup files
+	OpenFilesLimit   int    // how many the reader may keep
+	FilesOpenedAnew  uint64 // reads that had to open their file because of that limit
+	Watches          int    // inotify watches
+	WatchesFailed    uint64 // directories that could not be watched
+	WatchOverflows   uint64 // times the kernel dropped inotify events
+	IgnoredCgroups   int    // cgroups below kubepods whose names are no pod's or container's
+	RetainedSeries   int    // ended pods and containers still exported
+	RetainedDropped  uint64 // ended ones dropped before their time, to stay within the bound
+	LateSweeps       uint64 // ticks skipped because the sweep before took too long
+	StateWrites      uint64 // times the counters were written to the state directory
+	StateWriteErrors uint64
 }
 
 // Node is what the node as a whole has.
