@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config owns every setting of the agent: its name, default, rule and
+// place in the Config. A setting comes from the defaults, a YAML file, the
+// environment and the command line, each overriding the one before, and passes
+// the same rule wherever it came from. Nothing else in the program reads flags
+// or the environment. It must not know what the settings are used for.
+package config
+
+import (
+	"regexp"
+	"time"
+)
+
+// Config is the agent's configuration, complete and valid. It is a plain value
+// that Load makes; tests may also fill in only what they need.
+type Config struct {
+	Paths  Paths
+	Cgroup Cgroup
+	// NodeName is the Kubernetes node's name. It is never empty after Load.
+	NodeName string
+	// SampleInterval is the time from one sweep to the next, 100ms to 1m.
+	SampleInterval time.Duration
+	// Retention is how long what ended is still exported, 1m to 24h.
+	Retention time.Duration
+	Metrics   Metrics
+	Web       Web
+	Log       Log
+	// MaxProcs is how many threads may run Go code at once, or 0 to leave
+	// the Go runtime's own choice.
+	MaxProcs int
+}
+
+// Paths are the directories that the agent reads and writes.
+type Paths struct {
+	CgroupFS string // where cgroup v2 is mounted
+	ProcFS   string // where the host's proc is mounted
+	State    string // the only directory that is written to
+}
+
+// Cgroup says how the cgroup tree is read.
+type Cgroup struct {
+	// Root is the cgroup that kubepods is in or is itself, relative to the
+	// cgroup mount with a slash in front. Empty: detect it.
+	Root string
+	// MaxOpenFiles bounds the control files that are kept open. 0: derive it
+	// from RLIMIT_NOFILE.
+	MaxOpenFiles int
+}
+
+// Metrics says which metric families are exported.
+type Metrics struct {
+	// DetailAll is true to export every family, not only the default ones.
+	DetailAll bool
+	// Include and Exclude add and remove families by name. They match whole
+	// names; nil matches none.
+	Include, Exclude *regexp.Regexp
+	// NamespacesExclude leaves out the pods of the namespaces that it matches
+	// as a whole; nil matches none.
+	NamespacesExclude *regexp.Regexp
+}
+
+// Web says how the HTTP server listens.
+type Web struct {
+	// ListenAddresses are host:port pairs; an empty host is every address.
+	ListenAddresses []string
+	// ConfigFile is an exporter-toolkit web configuration (TLS, basic
+	// authentication), or empty.
+	ConfigFile string
+	// PProf adds Go's profiles under /debug/pprof/.
+	PProf bool
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string // debug, info, warn or error
+	Format string // logfmt or json
+}
+
+// maxProcs holds the agent to two threads of Go code: one for the sweep, one
+// for a scrape at the same time. More would let a burst of scrapes take CPU
+// from the workloads that it watches.
+const maxProcs = 2
+
+// Default returns the configuration that holds when nothing else is said. The
+// node's name is empty, as it has no default that is right on every node.
+func Default() Config {
+	return Config{
+		Paths: Paths{
+			CgroupFS: "/sys/fs/cgroup",
+			ProcFS:   "/proc",
+			State:    "/var/lib/slicewatch",
+		},
+		SampleInterval: time.Second,
+		Retention:      5 * time.Minute,
+		Web:            Web{ListenAddresses: []string{":9779"}},
+		Log:            Log{Level: "info", Format: "logfmt"},
+		MaxProcs:       maxProcs,
+	}
+}
+
+// settings lists every setting, bound to the fields of c. The order is that of
+// the help text and of the printed configuration.
+func settings(c *Config) []setting {
+	return []setting{
+		{"path.cgroupfs", "Where the host's cgroup v2 hierarchy is mounted.", path{&c.Paths.CgroupFS}},
+		{"path.procfs", "Where the host's proc is mounted.", path{&c.Paths.ProcFS}},
+		{"path.state", "Directory for what must survive a restart of the agent; the only one written to.", path{&c.Paths.State}},
+		{"node.name", "Name of the Kubernetes node. Default: $NODE_NAME, else the host's name.", text{&c.NodeName}},
+		{"cgroup.root", "Cgroup that kubepods is in, where detection fails (the kubelet's --cgroup-root).", cgroupPath{&c.Cgroup.Root}},
+		{"cgroup.max-open-files", "How many control files are kept open; 0 derives it from the limit on open files.", count{&c.Cgroup.MaxOpenFiles}},
+		{"sample.interval", "Time from one sweep of the cgroups to the next, 100ms to 1m.",
+			duration{&c.SampleInterval, 100 * time.Millisecond, time.Minute}},
+		{"retention", "How long ended pods and containers are still exported, 1m to 24h.",
+			duration{&c.Retention, time.Minute, 24 * time.Hour}},
+		{"metrics.detail", "Families to export: default, or all.", detail{&c.Metrics.DetailAll}},
+		{"metrics.include", "Families to export besides, as a regular expression for whole names.", pattern{&c.Metrics.Include}},
+		{"metrics.exclude", "Families never to export, as a regular expression for whole names.", pattern{&c.Metrics.Exclude}},
+		{"metrics.namespaces-exclude", "Namespaces to leave out, as a regular expression for whole names.",
+			pattern{&c.Metrics.NamespacesExclude}},
+		{"web.listen-address", "Address to serve HTTP on; may be given several times.", addresses{&c.Web.ListenAddresses}},
+		{"web.config.file", "File with TLS and basic authentication settings (exporter-toolkit's web configuration).", text{&c.Web.ConfigFile}},
+		{"web.pprof", "Serve Go's profiles under /debug/pprof/.", boolean{&c.Web.PProf}},
+		{"log.level", "Least severe level to log: debug, info, warn or error.",
+			choice{&c.Log.Level, []string{"debug", "info", "warn", "error"}}},
+		{"log.format", "Log format: logfmt or json.", choice{&c.Log.Format, []string{"logfmt", "json"}}},
+	}
+}
+
+// setting is one setting: its name as a flag, which the others derive from.
+type setting struct {
+	name  string // without the two dashes; dots are levels in the file
+	help  string
+	value value
+}
+
+// find returns the setting with the given name.
+func find(all []setting, name string) (setting, bool) {
+	for _, s := range all {
+		if s.name == name {
+			return s, true
+		}
+	}
+	return setting{}, false
+}
+
+// nearest returns the name of those given that takes the fewest edits to get
+// to from name, or "" if none is near enough to be a likely slip.
+func nearest(name string, names []string) string {
+	best, bestEdits := "", max(2, len(name)/3)+1
+	for _, candidate := range names {
+		if edits := distance(name, candidate); edits < bestEdits {
+			best, bestEdits = candidate, edits
+		}
+	}
+	return best
+}
+
+// distance is the Levenshtein distance of two names, in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			substitute := diagonal
+			if a[i] != b[j] {
+				substitute++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(row[j]+1, row[j+1]+1, substitute)
+		}
+	}
+	return row[len(b)]
+}

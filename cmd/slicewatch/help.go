@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+const appHelp = `Per-pod CPU, memory, pressure and throttling from cgroup v2, for Prometheus.
+
+Without a subcommand it runs the agent.`
+
+const agentHelp = `Run the agent on this node.
+
+Settings come from flags, the environment, a YAML file and defaults, in this order. The variable of a flag stands behind its help. In the file the dots of a name are levels:
+
+  sample:
+    interval: 500ms
+
+The agent keeps to two threads of Go code at once unless GOMAXPROCS is set, and to nine tenths of its own memory limit unless GOMEMLIMIT is set.
+
+Examples:
+  slicewatch agent
+  slicewatch agent --sample.interval=500ms --metrics.detail=all
+  slicewatch agent --path.cgroupfs=/host/sys/fs/cgroup --path.procfs=/host/proc
+  slicewatch agent --config.file=/etc/slicewatch.yaml --config.print`
+
+const doctorHelp = `Tell what works on this node, what does not, why, and what to do.
+
+Each check is ok, degraded (with what that costs) or failing (with the mend). The exit status is 1 if a check is failing, else 0. It reads the same variables and file as the agent, so that it looks at the same node.
+
+Examples:
+  slicewatch doctor
+  slicewatch doctor --output=json
+  kubectl exec -n monitoring daemonset/slicewatch -- slicewatch doctor`
+
+const metricsHelp = `Print the reference of all metric families, in Markdown.
+
+Example:
+  slicewatch metrics > metrics.md`
+
+const versionHelp = `Print the version, the commit and the platform.`

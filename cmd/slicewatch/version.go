@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+func versionCommand(app *kingpin.Application) subcommand {
+	return subcommand{
+		clause: app.Command("version", versionHelp),
+		run: func(_ context.Context, in invocation) int {
+			if _, err := fmt.Fprintln(in.stdout, in.build); err != nil {
+				return exitFailed
+			}
+			return exitOK
+		},
+	}
+}
