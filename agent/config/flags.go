@@ -47,7 +47,7 @@ func Register(command FlagAdder, only ...string) *Flags {
 func helpText(s setting) string { return fmt.Sprintf("%s ($%s)", s.help, envName(s.name)) }
 
 // given returns the texts of a flag in the order of the command line, none if
-// the flag was not there.
+// the flag was not there. kingpin refuses to repeat what is not a list.
 func (f *Flags) given(name string) []string {
 	if f == nil {
 		return nil

@@ -40,7 +40,7 @@ func Load(from Sources) (Config, []string, error) {
 
 	file := env[envName(fileSetting)]
 	if texts := from.Flags.given(fileSetting); len(texts) > 0 {
-		file = texts[len(texts)-1]
+		file = texts[0]
 	}
 	var errs []error
 	if file != "" {
@@ -72,9 +72,6 @@ func loadFlags(flags *Flags, all []setting) error {
 		texts := flags.given(s.name)
 		if len(texts) == 0 {
 			continue
-		}
-		if _, ok := s.value.(many); !ok {
-			texts = texts[len(texts)-1:]
 		}
 		if err := s.value.Set(texts); err != nil {
 			errs = append(errs, fmt.Errorf("--%s=%s: %w", s.name, strings.Join(texts, ","), err))
