@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/slicewatch/slicewatch/test/vm/wire"
+)
+
+// emulator is what differs between the architectures.
+type emulator struct {
+	program, debianPackage string
+	// machine has the options of the board and the processor.
+	machine []string
+	console string
+	// append has words of the kernel's command line.
+	append []string
+}
+
+// emulators is a table, never written to.
+//
+// pauth-impdef: pointer authentication by QEMU's own hash instead of the
+// architected one, which alone takes two thirds of an emulated boot.
+var emulators = map[string]emulator{
+	"arm64": {
+		program: "qemu-system-aarch64", debianPackage: "qemu-system-arm",
+		machine: []string{"-machine", "virt", "-cpu", "max,pauth-impdef=on"},
+		console: "ttyAMA0",
+	},
+	"amd64": {
+		program: "qemu-system-x86_64", debianPackage: "qemu-system-x86",
+		machine: []string{"-machine", "q35", "-cpu", "max"},
+		console: "ttyS0",
+	},
+}
+
+// qemuArgs is the whole command line. Ports are host ports, of the way in and
+// then of cfg.Forwards.
+func qemuArgs(cfg Config, kernel Kernel, initramfs, swapFile string, ports []int) []string {
+	e := emulators[cfg.Arch]
+	accel := []string{"-accel", "tcg,thread=multi"}
+	if cfg.InstructionClock {
+		accel = []string{"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"}
+	}
+	// An oops is made a panic, and a panic ends the machine (-no-reboot), so
+	// that neither is overlooked or waited for.
+	words := []string{"console=" + e.console, "quiet", "panic=-1", "oops=panic"}
+	words = append(append(words, e.append...), cfg.Append...)
+	network := "user,id=net,ipv6=off" + hostForward(ports[0], "", wire.Port)
+	for i, f := range cfg.Forwards {
+		network += hostForward(ports[1+i], f.GuestAddress, f.GuestPort)
+	}
+	args := append([]string{}, e.machine...)
+	args = append(args, accel...)
+	args = append(args,
+		"-smp", strconv.Itoa(cfg.CPUs), "-m", strconv.Itoa(cfg.MemoryMiB),
+		"-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
+		"-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile=",
+		"-kernel", kernel.Image, "-initrd", initramfs, "-append", strings.Join(words, " "))
+	if swapFile != "" {
+		// The swap file's content is worth nothing after the machine's end.
+		args = append(args, "-drive", "if=none,id=swap,format=raw,cache=unsafe,discard=unmap,file="+swapFile,
+			"-device", "virtio-blk-pci,drive=swap")
+	}
+	return args
+}
+
+func hostForward(hostPort int, guestAddress string, guestPort int) string {
+	return fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-%s:%d", hostPort, guestAddress, guestPort)
+}
+
+// makeSwapFile makes a sparse file; the guest formats it.
+func makeSwapFile(cfg Config, dir string) (string, error) {
+	if cfg.SwapMiB == 0 {
+		return "", nil
+	}
+	path := filepath.Join(dir, "swap")
+	file, err := os.Create(path)
+	if err != nil {
+		return "", fmt.Errorf("make the swap disk: %w", err)
+	}
+	defer file.Close()
+	if err := file.Truncate(int64(cfg.SwapMiB) << 20); err != nil {
+		return "", fmt.Errorf("make the swap disk: %w", err)
+	}
+	return path, nil
+}
+
+// qemu is the running emulator.
+type qemu struct {
+	process *os.Process
+	// ended is closed when the process has ended; err is set before.
+	ended chan struct{}
+	err   error
+}
+
+// startQEMU runs the emulator so that it dies with this process: of two ways
+// to be left behind, a killed parent is the one that Close cannot handle. The
+// kernel sends the signal when the parent's *thread* ends, so the goroutine
+// keeps its thread until QEMU has ended.
+func startQEMU(program string, args []string, console *console) (*qemu, error) {
+	cmd := exec.CommandContext(context.Background(), program, args...)
+	cmd.Stdout, cmd.Stderr = console, console
+	// In a process group of its own a Ctrl-C on the terminal reaches only this
+	// process, which then ends the machine in good order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	q := &qemu{ended: make(chan struct{})}
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		q.process = cmd.Process
+		started <- err
+		if err == nil {
+			q.err = cmd.Wait()
+			close(q.ended)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", program, err)
+	}
+	return q, nil
+}
