@@ -259,12 +259,19 @@ func (b *Book) Close(inc *Incarnation, now time.Time) {
 	}
 }
 
-// CloseUnseen ends what a loaded state said was alive and was not opened
-// since: it ended while no agent looked. It returns how many those were.
-func (b *Book) CloseUnseen(now time.Time) int {
+// Knows says whether a living cgroup feeds a series of this level, be it only
+// in a state that was loaded.
+func (b *Book) Knows(level cgroupfs.Level, cgroup uint64) bool {
+	return b.live[place{cgroup: cgroup, level: level}] != nil
+}
+
+// CloseUnseen ends what a loaded state said was alive, was not opened since
+// and is not alive: it ended while no agent looked. It returns how many those
+// were.
+func (b *Book) CloseUnseen(now time.Time, alive func(cgroup uint64) bool) int {
 	n := 0
 	for _, inc := range b.live {
-		if !inc.seen {
+		if !inc.seen && !alive(inc.cgroup) {
 			b.Close(inc, now)
 			n++
 		}

@@ -105,7 +105,7 @@ func (b *Book) Load(state []byte, bootID string, now time.Time) error {
 		return d.err
 	}
 	if !sameBoot {
-		loaded.CloseUnseen(now)
+		loaded.CloseUnseen(now, func(uint64) bool { return false })
 	}
 	*b = *loaded
 	return nil

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sampling
+
+import (
+	"errors"
+	"time"
+
+	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/cgroupfs"
+)
+
+// kind says what a container's cgroup is. Without names it takes a process in
+// it to tell.
+type kind uint8
+
+const (
+	undecided kind = iota
+	application
+	sandbox
+)
+
+// member is one living cgroup.
+type member struct {
+	cgroup  *cgroupfs.Cgroup
+	reading cgroupfs.Reading
+	inc     *ledger.Incarnation
+	// guaranteed is kubepods' second account, for the class without a slice.
+	guaranteed *ledger.Incarnation
+	kind       kind
+	// sandboxLike says that an undecided container looked like a sandbox.
+	sandboxLike bool
+	procs       processFacts
+	// born is when the cgroup appeared, as its directory says.
+	born time.Time
+	// watched says that it was born while the agent looked on.
+	watched bool
+	// read says that it was read at least once, readAt when last.
+	read   bool
+	readAt time.Time
+	// rateAt and rateUsage are where the CPU rate is taken from.
+	rateAt    time.Time
+	rateUsage uint64
+	peak      uint64 // memory.peak of the reading before
+}
+
+// started is when a member's main process started, else when its cgroup
+// appeared.
+func (m *member) started() time.Time {
+	if !m.procs.started.IsZero() {
+		return m.procs.started
+	}
+	return m.born
+}
+
+func (s *Sampler) read(m *member) {
+	at := time.Now()
+	err := s.cfg.Reader.Read(m.cgroup, &m.reading)
+	switch {
+	case errors.Is(err, cgroupfs.ErrGone):
+		s.cfg.Telemetry.SweepErrors("vanished", 1)
+		return
+	case err != nil:
+		s.complain.about("read", err)
+	}
+	m.read, m.readAt = true, at
+}
+
+// account joins a member with its names, carries its counters and its peaks.
+func (s *Sampler) account(m *member, now time.Time) {
+	if !m.read {
+		return
+	}
+	switch m.cgroup.Level {
+	case cgroupfs.LevelPod:
+		s.accountPod(m)
+	case cgroupfs.LevelContainer:
+		s.accountContainer(m, now)
+	}
+}
+
+func (s *Sampler) accountPod(m *member) {
+	id := s.cfg.Identities.Pod(m.cgroup)
+	s.open(m, ledger.Key{Level: cgroupfs.LevelPod, QoS: m.cgroup.QoS, Namespace: id.Namespace, Pod: id.Name, Named: id.Known})
+	s.cfg.Book.Record(m.inc, &m.reading, ledger.Counters())
+	t := s.trackOf(m)
+	switch key := m.inc.Series().Key(); {
+	case id.Known || !key.Named:
+		t.pod = id
+	case t.pod == nil || t.pod.UID != m.cgroup.PodUID:
+		// The names are from before the agent's restart.
+		t.pod = &snapshot.PodIdentity{Namespace: key.Namespace, Name: key.Pod, UID: m.cgroup.PodUID, Known: true}
+	}
+}
+
+func (s *Sampler) accountContainer(m *member, now time.Time) {
+	if is, known := s.cfg.Identities.Sandbox(m.cgroup); known {
+		m.kind = application
+		if is {
+			m.kind = sandbox
+		}
+	}
+	if m.kind != application {
+		return
+	}
+	id := s.cfg.Identities.Container(m.cgroup)
+	s.open(m, ledger.Key{Level: cgroupfs.LevelContainer, QoS: m.cgroup.QoS, Namespace: id.Namespace, Pod: id.Pod, Container: id.Name, Named: id.Known})
+	s.recordContainer(m)
+	t := s.trackOf(m)
+	switch key := m.inc.Series().Key(); {
+	case id.Known || !key.Named:
+		t.container = id
+	case t.container == nil || t.container.PodUID != m.cgroup.PodUID:
+		t.container = &snapshot.ContainerIdentity{Namespace: key.Namespace, Pod: key.Pod, Name: key.Container, PodUID: m.cgroup.PodUID, Known: true}
+	}
+	t.notePeaks(m, now, s.cfg.Interval)
+}
+
+// open makes sure that m has an incarnation under key, and moves its track
+// along when the series gets its names.
+func (s *Sampler) open(m *member, key ledger.Key) {
+	if m.inc == nil {
+		m.inc = s.cfg.Book.Open(key, m.cgroup.ID)
+		return
+	}
+	old := m.inc.Series()
+	if !key.Named || old.Key() == key {
+		return
+	}
+	s.cfg.Book.Rename(m.inc, key)
+	t := s.tracks[old.Number()]
+	if s.cfg.Book.Find(old.Key()) == nil {
+		delete(s.tracks, old.Number())
+		if number := m.inc.Series().Number(); s.tracks[number] == nil && t != nil {
+			s.tracks[number] = t
+		}
+	}
+}
+
+// cfsFields are the counters that the kernel does not add up over the tree,
+// because each cgroup has a quota of its own: the classes' are sums over the
+// containers.
+var cfsFields = []cgroupfs.Field{
+	cgroupfs.CPUPeriods, cgroupfs.CPUThrottledPeriods, cgroupfs.CPUThrottled, cgroupfs.CPUBurstPeriods, cgroupfs.CPUBurst,
+}
+
+// recordContainer records a container and adds what its quota's counters grew
+// by to its class and to kubepods.
+func (s *Sampler) recordContainer(m *member) {
+	series := m.inc.Series()
+	var before [5]uint64
+	for i, f := range cfsFields {
+		before[i], _ = series.Total().Get(f)
+	}
+	s.cfg.Book.Record(m.inc, &m.reading, ledger.Counters())
+	quota, ok := m.reading.Get(cgroupfs.CPUQuota)
+	limited := ok && quota != cgroupfs.Unlimited
+	for i, f := range cfsFields {
+		after, ok := series.Total().Get(f)
+		if ok && (limited || after > before[i]) {
+			s.classes.add(m.cgroup.QoS, f, after-before[i])
+		}
+	}
+}

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sampling
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/slicewatch/slicewatch/agent/procfs"
+	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/cgroupfs"
+)
+
+// Tree says which cgroups there are; *cgroupfs.Tree.
+type Tree interface {
+	Refresh() (cgroupfs.Changes, error)
+	Cgroups() []*cgroupfs.Cgroup
+	Kubepods() (cgroupfs.Kubepods, bool)
+	Wake() <-chan struct{}
+	Stats() cgroupfs.TreeStats
+}
+
+// Reader reads cgroups; *cgroupfs.FileReader.
+type Reader interface {
+	Read(c *cgroupfs.Cgroup, into *cgroupfs.Reading) error
+	SettingsChanged(c *cgroupfs.Cgroup)
+	Forget(c *cgroupfs.Cgroup)
+	Procs(c *cgroupfs.Cgroup, into []int) ([]int, error)
+	Stats() cgroupfs.FileReaderStats
+}
+
+// Identities says who a cgroup is. A returned pointer stays the same until
+// what it points to would change.
+type Identities interface {
+	Container(c *cgroupfs.Cgroup) *snapshot.ContainerIdentity
+	Pod(c *cgroupfs.Cgroup) *snapshot.PodIdentity
+	// Sandbox says whether a container is its pod's sandbox, if it is known.
+	Sandbox(c *cgroupfs.Cgroup) (sandbox, known bool)
+	Forget(c *cgroupfs.Cgroup)
+	Sources() []snapshot.Source
+}
+
+// Processes reads single processes; *procfs.FS.
+type Processes interface {
+	OOMScore(pid int) (int64, error)
+	OOMScoreAdj(pid int) (int64, error)
+	ResidentPages(pid int) (int64, error)
+	Stat(pid int) (procfs.Stat, error)
+}
+
+// Node reads the node as a whole; *procfs.Node.
+type Node interface {
+	CPUs() (int, error)
+	MemoryBytes() (uint64, error)
+	Pressure(resource string) (procfs.Pressure, error)
+}
+
+// Journal keeps the counters outside of the process; *checkpoint.Journal.
+type Journal interface {
+	Write(fill func([]byte) []byte) error
+	Sync() error
+}
+
+// Telemetry takes what the sampler says of itself.
+type Telemetry interface {
+	SweepDone(reader string, took time.Duration)
+	SweepErrors(reason string, n int)
+}
+
+// Config is what a Sampler works with. Everything but Journal must be set.
+type Config struct {
+	Interval  time.Duration
+	Retention time.Duration
+	// MaxEnded bounds the ended pods and containers that are kept.
+	MaxEnded int
+	// Root is where the cgroup file system is mounted.
+	Root string
+	// BootID and BootTime are the kernel's.
+	BootID   string
+	BootTime time.Time
+
+	Tree       Tree
+	Reader     Reader
+	Identities Identities
+	Processes  Processes
+	Node       Node
+	// Journal is nil when the state directory cannot be used, which
+	// JournalReason then explains.
+	Journal       Journal
+	JournalReason string
+	Book          *ledger.Book
+	Telemetry     Telemetry
+	Store         *snapshot.Store
+	Logger        *slog.Logger
+}
+
+// Sampler reads the node at every tick. All its work is done by Run's
+// goroutine.
+type Sampler struct {
+	cfg Config
+	log *slog.Logger
+
+	members map[uint64]*member // by cgroup id
+	order   []*member          // parents before children
+	tracks  map[uint64]*track  // by series number
+	classes classes
+
+	rank      ranking
+	processes processSweep
+	sources   sources
+	node      snapshot.Node
+	nodeDue   time.Time
+	counts    struct {
+		sweeps, late, stateWrites, stateErrors, fell uint64
+	}
+	first     bool
+	wake      time.Time
+	complain  complaints
+	ended     bool // something ended since the last sync to the disk
+	syncWants chan struct{}
+}
+
+// New returns a sampler that has not read anything yet.
+func New(cfg Config) *Sampler {
+	s := &Sampler{
+		cfg:       cfg,
+		log:       cfg.Logger,
+		members:   map[uint64]*member{},
+		tracks:    map[uint64]*track{},
+		first:     true,
+		complain:  complaints{log: cfg.Logger, telemetry: cfg.Telemetry},
+		syncWants: make(chan struct{}, 1),
+	}
+	s.sources.init(cfg.Identities)
+	return s
+}
+
+// minBetween bounds how often births and deaths are looked at between two
+// sweeps, so that a storm of them costs no more than a few sweeps would.
+const minBetween = 20 * time.Millisecond
+
+// Run sweeps until ctx ends. The last thing it does is to write the counters.
+func (s *Sampler) Run(ctx context.Context) error {
+	synced := make(chan struct{})
+	go func() {
+		defer close(synced)
+		s.syncWhenAsked(ctx)
+	}()
+	defer func() { <-synced }()
+
+	ticker := time.NewTicker(s.cfg.Interval)
+	defer ticker.Stop()
+	s.sweep(time.Now())
+	wake := s.cfg.Tree.Wake()
+	var later <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			s.save()
+			return nil
+		case <-ticker.C:
+			s.sweep(time.Now())
+		case <-wake:
+			// Looked at once the least distance is kept; further wakes wait.
+			wake = nil
+			later = time.After(time.Until(s.wake.Add(minBetween)))
+		case <-later:
+			wake, later = s.cfg.Tree.Wake(), nil
+			s.wake = time.Now()
+			s.between(s.wake)
+		}
+	}
+}
+
+// between takes over what was made and what went, so that a short life is seen
+// and last counts are caught. It reads only what is new.
+func (s *Sampler) between(now time.Time) {
+	changes, err := s.cfg.Tree.Refresh()
+	if err != nil {
+		return // the next sweep meets it again and reports it
+	}
+	s.apply(changes, now)
+	for _, c := range changes.Born {
+		if m := s.members[c.ID]; m != nil {
+			s.read(m)
+			if m.cgroup.Level == cgroupfs.LevelContainer {
+				s.look(m, now)
+			}
+		}
+	}
+}
+
+// sweep reads everything once and publishes it.
+func (s *Sampler) sweep(now time.Time) {
+	s.counts.sweeps++
+	changes, err := s.cfg.Tree.Refresh()
+	if err != nil {
+		s.complain.about("tree", err)
+	}
+	s.apply(changes, now)
+	for _, m := range s.order {
+		s.read(m)
+	}
+	s.lookAtProcesses(now)
+	for _, m := range s.order {
+		s.account(m, now)
+	}
+	s.accountClasses()
+	s.readNode(now)
+	if s.first {
+		s.first = false
+		if n := s.cfg.Book.CloseUnseen(now, s.lives); n > 0 {
+			s.log.Info("some cgroups ended while no agent looked; their counters stay", "cgroups", n)
+		}
+	}
+	s.cfg.Book.Expire(now.Add(-s.cfg.Retention), func(ended *ledger.Series) { delete(s.tracks, ended.Number()) })
+	s.reportFalls()
+	s.sources.update(now, err, s)
+	s.save()
+	s.publish(now)
+	took := time.Since(now)
+	if took > s.cfg.Interval {
+		s.counts.late++
+	}
+	s.cfg.Telemetry.SweepDone("files", took)
+}
+
+func (s *Sampler) lives(cgroup uint64) bool { return s.members[cgroup] != nil }
+
+// apply takes over births, deaths and rewritten settings.
+func (s *Sampler) apply(changes cgroupfs.Changes, now time.Time) {
+	for _, c := range changes.Gone {
+		if m := s.members[c.ID]; m != nil && m.cgroup == c {
+			s.end(m, now)
+		}
+	}
+	for _, c := range changes.Born {
+		m := &member{cgroup: c, watched: !s.first, born: now}
+		if info, err := os.Stat(s.cfg.Root + c.Path); err == nil {
+			m.born = info.ModTime()
+		}
+		if s.cfg.Book.Knows(c.Level, c.ID) {
+			m.kind = application // an agent before this one found out
+		}
+		s.members[c.ID] = m
+	}
+	for _, c := range changes.Rewritten {
+		s.cfg.Reader.SettingsChanged(c)
+	}
+	if len(changes.Gone) == 0 && len(changes.Born) == 0 {
+		return
+	}
+	s.order = s.order[:0]
+	for _, c := range s.cfg.Tree.Cgroups() {
+		if m := s.members[c.ID]; m != nil {
+			s.order = append(s.order, m)
+		}
+	}
+}
+
+// end closes the account of a cgroup that is gone.
+func (s *Sampler) end(m *member, now time.Time) {
+	if m.inc == nil && m.read {
+		if m.kind == undecided && !m.sandboxLike {
+			// It went before it could be told from a sandbox. Those live as
+			// long as their pod: this was a short container.
+			m.kind = application
+		}
+		s.account(m, now)
+	}
+	if m.inc != nil {
+		s.cfg.Book.Close(m.inc, now)
+		s.ended = true
+	}
+	if m.guaranteed != nil {
+		s.cfg.Book.Close(m.guaranteed, now)
+	}
+	s.cfg.Reader.Forget(m.cgroup)
+	s.cfg.Identities.Forget(m.cgroup)
+	delete(s.members, m.cgroup.ID)
+}
+
+func (s *Sampler) reportFalls() {
+	if fell := s.cfg.Book.Stats().Fell; fell > s.counts.fell {
+		s.cfg.Telemetry.SweepErrors("counter_fell", int(fell-s.counts.fell))
+		s.counts.fell = fell
+	}
+}

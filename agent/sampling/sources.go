@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sampling
+
+import (
+	"time"
+
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+)
+
+// The sources that the sampler itself knows.
+const (
+	sourceCgroupFiles = "cgroup_files"
+	sourceProcfs      = "procfs"
+	sourceState       = "state"
+)
+
+// sources keeps which sources are up, and since when.
+type sources struct {
+	own        []snapshot.Source
+	identities Identities
+	node       error // of the last look at the node
+	journal    error // of the last write
+	waiting    bool  // for kubepods, and said so
+	blind      bool  // the node's processes are not visible
+}
+
+func (s *sources) init(identities Identities) {
+	s.identities = identities
+	s.own = []snapshot.Source{{Name: sourceCgroupFiles}, {Name: sourceProcfs}, {Name: sourceState}}
+}
+
+func (s *sources) update(now time.Time, treeErr error, of *Sampler) {
+	switch _, ok := of.cfg.Tree.Kubepods(); {
+	case treeErr != nil:
+		s.set(sourceCgroupFiles, now, treeErr.Error())
+	case !ok:
+		s.set(sourceCgroupFiles, now, "there is no kubepods cgroup yet: waiting for the kubelet to make it")
+		if !s.waiting {
+			of.log.Info("there is no kubepods cgroup on this node yet; waiting for one (is the kubelet running? --cgroup.root names an unusual place)")
+		}
+		s.waiting = true
+	default:
+		s.set(sourceCgroupFiles, now, "")
+		if s.waiting {
+			of.log.Info("kubepods is there")
+		}
+		s.waiting = false
+	}
+	switch {
+	case s.blind:
+		s.set(sourceProcfs, now, "the node's processes are not visible, so there are no OOM scores: run the agent in the host's PID namespace (hostPID: true)")
+	default:
+		s.set(sourceProcfs, now, reason(s.node))
+	}
+	switch {
+	case of.cfg.Journal == nil:
+		s.set(sourceState, now, of.cfg.JournalReason)
+	default:
+		s.set(sourceState, now, reason(s.journal))
+	}
+}
+
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// set notes that a source is up (no reason) or down.
+func (s *sources) set(name string, now time.Time, reason string) {
+	for i := range s.own {
+		source := &s.own[i]
+		if source.Name != name {
+			continue
+		}
+		if up := reason == ""; source.Since.IsZero() || source.Up != up {
+			source.Up, source.Since = up, now
+		}
+		source.Reason = reason
+	}
+}
+
+func (s *sources) appendTo(to []snapshot.Source) []snapshot.Source {
+	to = append(to, s.own...)
+	return append(to, s.identities.Sources()...)
+}
