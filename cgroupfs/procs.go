@@ -182,7 +182,7 @@ func parseProcs(text []byte, atEnd bool, into []int) (pids []int, rest []byte, p
 			return into, text, nil
 		}
 		pid, ok := parseUint(line)
-		if !ok || pid > math.MaxInt32 {
+		if !ok || pid > math.MaxInt32 || len(line) > maxExcerptBytes {
 			return into, nil, &ParseError{
 				File:    "cgroup.procs",
 				Line:    string(line[:min(len(line), maxExcerptBytes)]),

@@ -8,7 +8,6 @@ package fixturetree
 import (
 	"embed"
 	"errors"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -47,15 +46,41 @@ var recordings embed.FS
 // pods' processes and meminfo.
 func Write(t testing.TB, name string) (rootDir, procDir string) {
 	t.Helper()
-	data, err := fs.ReadFile(recordings, path.Join("testdata", name+".txtar"))
-	if err != nil {
-		t.Fatalf("read recording %q (there are %q): %v", name, Names(), err)
-	}
 	dir := t.TempDir()
-	if err := unpack(dir, txtar.Parse(data)); err != nil {
+	if err := unpack(dir, recording(t, name)); err != nil {
 		t.Fatalf("unpack recording %q: %v", name, err)
 	}
 	return filepath.Join(dir, "sys", "fs", "cgroup"), filepath.Join(dir, "proc")
+}
+
+// Texts returns every different text that the recordings have of files with
+// this name ("cpu.stat", "oom_score_adj"): seeds for a fuzz test. A name
+// that was not recorded fails the test.
+func Texts(t testing.TB, fileName string) [][]byte {
+	t.Helper()
+	var texts [][]byte
+	seen := make(map[string]bool)
+	for _, name := range Names() {
+		for _, file := range recording(t, name).Files {
+			if path.Base(file.Name) == fileName && !seen[string(file.Data)] {
+				seen[string(file.Data)] = true
+				texts = append(texts, file.Data)
+			}
+		}
+	}
+	if len(texts) == 0 {
+		t.Fatalf("no file %q in any recording", fileName)
+	}
+	return texts
+}
+
+func recording(t testing.TB, name string) *txtar.Archive {
+	t.Helper()
+	data, err := recordings.ReadFile(path.Join("testdata", name+".txtar"))
+	if err != nil {
+		t.Fatalf("read recording %q (there are %q): %v", name, Names(), err)
+	}
+	return txtar.Parse(data)
 }
 
 // unpack writes the archive's files below dir and refuses names that lead out

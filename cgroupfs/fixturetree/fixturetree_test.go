@@ -36,6 +36,17 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestTexts(t *testing.T) {
+	texts := Texts(t, "memory.oom.group")
+	got := make(map[string]bool)
+	for _, text := range texts {
+		got[string(text)] = true
+	}
+	if len(texts) != 2 || !got["0\n"] || !got["1\n"] {
+		t.Errorf("memory.oom.group was recorded as %q, want 0 and 1", texts)
+	}
+}
+
 func TestUnpackRefusesToLeaveItsDirectory(t *testing.T) {
 	archive := &txtar.Archive{Files: []txtar.File{{Name: "../outside", Data: []byte("x")}}}
 	if err := unpack(t.TempDir(), archive); err == nil {
