@@ -358,3 +358,11 @@ func TestRegisterOnly(t *testing.T) {
 		t.Errorf("flags (-want +got):\n%s", diff)
 	}
 }
+
+func TestWantsColor(t *testing.T) {
+	for environ, want := range map[string]bool{"": true, "TERM=xterm": true, "NO_COLOR=1": false, "NO_COLOR=": true, "TERM=dumb": false} {
+		if got := WantsColor([]string{environ}); got != want {
+			t.Errorf("with %q: %t, want %t", environ, got, want)
+		}
+	}
+}

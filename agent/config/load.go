@@ -151,3 +151,10 @@ func loadFile(name string, all []setting) error {
 	}
 	return parseFile(name, content, all)
 }
+
+// WantsColor says whether the environment allows coloured output on a
+// terminal. Rule: https://no-color.org.
+func WantsColor(environ []string) bool {
+	env := environment(environ)
+	return env["NO_COLOR"] == "" && env["TERM"] != "dumb"
+}
