@@ -89,3 +89,5 @@ func (m *SelfMetrics) SweepErrors(reason string, n int) {
 func (m *SelfMetrics) EventsLost(source string, n int) {
 	m.eventsLost.WithLabelValues(source).Add(float64(n))
 }
+
+func (m *SelfMetrics) scrapeRefused() { m.scrapesRefused.Inc() }
