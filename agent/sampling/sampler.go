@@ -218,8 +218,8 @@ func (s *Sampler) sweep(now time.Time) {
 	}
 	s.cfg.Book.Expire(now.Add(-s.cfg.Retention), func(ended *ledger.Series) { delete(s.tracks, ended.Number()) })
 	s.reportFalls()
-	s.sources.update(now, err, s)
 	s.save()
+	s.sources.update(now, err, s)
 	s.publish(now)
 	took := time.Since(now)
 	if took > s.cfg.Interval {
