@@ -273,8 +273,8 @@ func TestRunSweepsAtEachTickAndSavesAtTheEnd(t *testing.T) {
 			t.Errorf("%d sweeps after 2.5 s, want 3", got)
 		}
 		w.use(c, cgroupfs.CPUUsage, 9)
-		w.wake <- struct{}{} // something was born or went: seen before the next tick
 		w.container(w.cgroups[3], "id-2", app)
+		w.wake <- struct{}{} // seen before the next tick
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
 		if len(a.members) != len(w.cgroups) {

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+
+	"github.com/slicewatch/slicewatch/agent/checkpoint"
+	"github.com/slicewatch/slicewatch/agent/config"
+	"github.com/slicewatch/slicewatch/agent/lifecycle"
+	"github.com/slicewatch/slicewatch/agent/procfs"
+	"github.com/slicewatch/slicewatch/agent/sampling"
+	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/agent/version"
+	"github.com/slicewatch/slicewatch/cgroupfs"
+	"github.com/slicewatch/slicewatch/exporter"
+)
+
+// maxEnded bounds how many ended pods and containers are kept for the
+// retention time: ten times what a full node has.
+const maxEnded = 5000
+
+// Agent is a node agent that is ready to run once.
+type Agent struct {
+	log     *slog.Logger
+	tree    *cgroupfs.Tree
+	reader  *cgroupfs.FileReader
+	procs   *procfs.FS
+	journal *checkpoint.Journal // nil when the state directory cannot be used
+	sampler *sampling.Sampler
+	server  *exporter.Server
+}
+
+// New makes an agent. It fails for what an operator has to mend: a cgroup file
+// system or a proc file system that cannot be used, a wrong web configuration,
+// an address that is taken. What the agent can do without (the state
+// directory) it reports as a source that is down.
+func New(cfg config.Config, logger *slog.Logger, build version.Info) (*Agent, error) {
+	a := &Agent{log: logger}
+	if err := a.build(cfg, build); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+func (a *Agent) build(cfg config.Config, build version.Info) error {
+	if err := a.openKernel(cfg); err != nil {
+		return err
+	}
+	store, registry := snapshot.NewStore(), prometheus.NewRegistry()
+	self, err := exporter.NewSelfMetrics(registry, exporter.Build{Version: build.Version, Revision: build.Revision})
+	if err != nil {
+		return err
+	}
+	if err := a.makeSampler(cfg, store, self); err != nil {
+		return err
+	}
+	a.server, err = exporter.NewServer(exporter.ServerConfig{
+		Store: store, Self: self, Registry: registry,
+		Build: exporter.Build{Version: build.Version, Revision: build.Revision},
+		Select: exporter.Selection{
+			DetailAll: cfg.Metrics.DetailAll, Include: cfg.Metrics.Include, Exclude: cfg.Metrics.Exclude,
+			NamespacesExclude: cfg.Metrics.NamespacesExclude,
+		},
+		ListenAddresses: cfg.Web.ListenAddresses, WebConfigFile: cfg.Web.ConfigFile, PProf: cfg.Web.PProf,
+		Logger: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	return a.server.Listen()
+}
+
+// openKernel opens what the agent reads of the kernel.
+func (a *Agent) openKernel(cfg config.Config) error {
+	root := cfg.Paths.CgroupFS
+	if err := cgroupfs.CheckRoot(root); err != nil {
+		if !isRecording(root, err) {
+			return err
+		}
+		a.log.Warn("this is no cgroup file system but looks like a recording of one; reading it as such", "path", root)
+	}
+	var err error
+	a.tree, err = cgroupfs.NewTree(root, cgroupfs.TreeConfig{Hint: cfg.Cgroup.Root, Logger: a.log, Watch: true})
+	if err != nil {
+		return err
+	}
+	a.reader, err = cgroupfs.NewFileReader(root, cgroupfs.FileReaderConfig{MaxOpen: cfg.Cgroup.MaxOpenFiles})
+	if err != nil {
+		return err
+	}
+	a.procs, err = procfs.Open(cfg.Paths.ProcFS)
+	if err != nil {
+		return fmt.Errorf("%w; mount the host's /proc or say where it is with --path.procfs", err)
+	}
+	return nil
+}
+
+// isRecording says whether a directory that is no cgroup mount holds the files
+// of one, such as a copy made for a bug report.
+func isRecording(root string, err error) bool {
+	var wrong *cgroupfs.RootError
+	if !errors.As(err, &wrong) || wrong.Mode != cgroupfs.ModeNone {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(root, "cgroup.controllers"))
+	return err == nil
+}
+
+func (a *Agent) makeSampler(cfg config.Config, store *snapshot.Store, self *exporter.SelfMetrics) error {
+	node, err := procfs.OpenNode(cfg.Paths.ProcFS)
+	if err != nil {
+		return err
+	}
+	bootID, err := node.BootID()
+	if err != nil {
+		// Without it every restart of the agent counts as one of the node:
+		// counters go on all the same, each cgroup as a new start.
+		a.log.Warn("it cannot be told whether the node was restarted", "error", err)
+		bootID = time.Now().String()
+	}
+	settings := sampling.Config{
+		Interval: cfg.SampleInterval, Retention: cfg.Retention, Root: cfg.Paths.CgroupFS, BootID: bootID, BootTime: bootTime(),
+		Tree: a.tree, Reader: a.reader, Identities: pathIdentities{}, Processes: a.procs, Node: node,
+		Book: ledger.NewBook(maxEnded), Telemetry: self, Store: store, Logger: a.log,
+	}
+	if err := a.openJournal(cfg.Paths.State, &settings); err != nil {
+		settings.JournalReason = err.Error()
+		a.log.Warn("counters will not survive a restart of the agent", "reason", err)
+	}
+	a.sampler = sampling.New(settings)
+	return nil
+}
+
+// openJournal brings back the counters that an earlier agent left.
+func (a *Agent) openJournal(dir string, settings *sampling.Config) error {
+	journal, state, err := checkpoint.OpenJournal(dir, "counters", a.log)
+	if err != nil {
+		return err
+	}
+	if state != nil {
+		if err := settings.Book.Load(state, settings.BootID, time.Now()); err != nil {
+			if err := journal.Reject(err, a.log); err != nil {
+				return errors.Join(err, journal.Close())
+			}
+		}
+	}
+	a.journal, settings.Journal = journal, journal
+	return nil
+}
+
+// bootTime returns when the kernel started, to the 10 ms that the start times
+// of processes are given in, so that they come out the same in every agent.
+func bootTime() time.Time {
+	var since unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &since); err != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(-time.Duration(since.Nano())).Round(10 * time.Millisecond)
+}
+
+// Addresses returns where the agent serves HTTP.
+func (a *Agent) Addresses() []net.Addr { return a.server.Addresses() }
+
+// Run works until ctx ends or a part fails, and closes everything.
+func (a *Agent) Run(ctx context.Context) error {
+	for _, address := range a.Addresses() {
+		a.log.Info("serving metrics", "address", address.String())
+	}
+	err := lifecycle.Group{Services: []lifecycle.Service{
+		service{"cgroup watch", a.tree.Run},
+		service{"sampler", a.sampler.Run},
+		service{"web server", a.server.Run},
+	}}.Run(ctx)
+	return errors.Join(err, a.Close())
+}
+
+// Close gives back what New opened, for an agent that is not run.
+func (a *Agent) Close() error {
+	var errs []error
+	if a.server != nil {
+		errs = append(errs, a.server.Close())
+	}
+	if a.journal != nil {
+		errs = append(errs, a.journal.Close())
+	}
+	if a.procs != nil {
+		errs = append(errs, a.procs.Close())
+	}
+	if a.reader != nil {
+		errs = append(errs, a.reader.Close())
+	}
+	if a.tree != nil {
+		errs = append(errs, a.tree.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// service is a function with a name.
+type service struct {
+	name string
+	run  func(context.Context) error
+}
+
+func (s service) Name() string                  { return s.name }
+func (s service) Run(ctx context.Context) error { return s.run(ctx) }
