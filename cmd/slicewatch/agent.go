@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
 
+	"github.com/slicewatch/slicewatch/agent"
 	"github.com/slicewatch/slicewatch/agent/config"
 )
 
@@ -49,8 +50,12 @@ func loadSettings(in invocation, flags *config.Flags) (config.Config, bool) {
 func runAgent(ctx context.Context, in invocation, settings config.Config) int {
 	logger := newLogger(in.stderr, settings.Log)
 	limitSelf(logger, settings.MaxProcs)
-	logger.Error("the agent is not part of this build yet", "version", in.build.Version)
-	return exitFailed
+	logger.Info("starting slicewatch", "version", in.build.Version, "revision", in.build.Revision, "node", settings.NodeName)
+	node, err := agent.New(settings, logger, in.build)
+	if err == nil {
+		err = node.Run(ctx)
+	}
+	return report(in.stderr, err)
 }
 
 // newLogger returns the process's logger. The settings were checked when they
