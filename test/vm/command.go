@@ -32,6 +32,9 @@ type Command struct {
 	// Cgroup starts the program inside that cgroup, a path below /sys/fs/cgroup;
 	// it is made if it does not exist.
 	Cgroup string
+	// MergeOutput sends stderr to stdout in the guest already, so that the order
+	// of lines is kept.
+	MergeOutput bool
 }
 
 // Process is a command that was started.
@@ -88,7 +91,9 @@ func (m *Machine) explain(err error) error {
 // from one goroutine, which ends with the command; either may be nil. The end
 // of ctx kills the command.
 func (m *Machine) Start(ctx context.Context, c Command, stdout, stderr io.Writer) (*Process, error) {
-	conn, err := m.open(ctx, wire.Request{Op: wire.OpExec, Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir, Cgroup: c.Cgroup})
+	conn, err := m.open(ctx, wire.Request{
+		Op: wire.OpExec, Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir, Cgroup: c.Cgroup, Merge: c.MergeOutput,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("run %s in the machine: %w", c.Path, err)
 	}

@@ -66,7 +66,18 @@ func writeInitramfs(ctx context.Context, cfg Config, kernel Kernel, dir string) 
 	if err := file.Close(); err != nil {
 		return "", fmt.Errorf("write the initial RAM disk: %w", err)
 	}
-	return diskPath, nil
+	return diskPath, checkRoom(cfg, archive.pos)
+}
+
+// checkRoom refuses what the guest could only answer with a panic: the kernel
+// holds the archive and its unpacked copy at the same time.
+func checkRoom(cfg Config, archiveBytes int64) error {
+	const kernelMiB = 192
+	if needMiB := int(2*archiveBytes>>20) + kernelMiB; needMiB > cfg.MemoryMiB {
+		return fmt.Errorf("the files for the machine have %d MiB: it needs %d MiB of memory to start, not %d",
+			archiveBytes>>20, needMiB, cfg.MemoryMiB)
+	}
+	return nil
 }
 
 func fillInitramfs(archive *cpioWriter, cfg Config, initPath string, modules []Module) error {

@@ -113,6 +113,10 @@ func execute(conn net.Conn, request wire.Request, buf []byte) (wire.Exit, error)
 	cmd.Dir = request.Dir
 	cmd.Stdout = wire.FrameWriter{W: out, Kind: wire.KindStdout}
 	cmd.Stderr = wire.FrameWriter{W: out, Kind: wire.KindStderr}
+	if request.Merge {
+		// os/exec uses one pipe when both are the same writer.
+		cmd.Stderr = cmd.Stdout
+	}
 	cmd.WaitDelay = lingerTime
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if request.Cgroup != "" {

@@ -73,6 +73,9 @@ type Request struct {
 	// Cgroup is the directory of a cgroup to start the command in; it is made
 	// if it does not exist (OpExec).
 	Cgroup string `json:",omitempty"`
+	// Merge sends stderr through the pipe of stdout, so that their order is kept
+	// (OpExec).
+	Merge bool `json:",omitempty"`
 	// Mode is the permission bits of the file (OpWrite).
 	Mode uint32 `json:",omitempty"`
 }
