@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/slicewatch/slicewatch/test/kubernetes/components"
 	"github.com/slicewatch/slicewatch/test/kubernetes/controlplane"
 	"github.com/slicewatch/slicewatch/test/kubernetes/debian"
 	"github.com/slicewatch/slicewatch/test/kubernetes/node"
@@ -49,8 +50,8 @@ type Cluster struct {
 	log       *slog.Logger
 }
 
-// Up builds what is missing and starts a cluster. It returns when the node is
-// Ready. What was started before an error is left running, for a look at it;
+// Up builds what is missing and starts a cluster. It returns when the node, if
+// there is to be one, is Ready. What was started before an error is left running, for a look at it;
 // Down stops it.
 func Up(ctx context.Context, config Config) (*Cluster, error) {
 	config, err := config.complete()
@@ -61,19 +62,6 @@ func Up(ctx context.Context, config Config) (*Cluster, error) {
 		return nil, errors.Join(errors.New("there is a cluster already: stop it with `cluster down`"), err)
 	}
 	programs, err := Programs(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	kernel, err := vm.FetchKernel(ctx, vm.Config{Arch: config.Arch, Progress: os.Stderr})
-	if err != nil {
-		return nil, err
-	}
-	disk, err := nodeimage.Image{
-		Programs: programs, Arch: config.Arch, Log: config.Log, Cache: filepath.Join(config.Cache, "disks"),
-		Debian: debian.Archive{
-			Arch: config.Arch, Suite: "trixie", Cache: filepath.Join(config.Cache, "debian"), Log: config.Log,
-		},
-	}.Build(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -89,13 +77,39 @@ func Up(ctx context.Context, config Config) (*Cluster, error) {
 		return nil, err
 	}
 	c := newCluster(config, r)
+	if !config.WithoutNode {
+		if err := c.prepareNode(ctx, config, programs); err != nil {
+			return nil, err
+		}
+	}
 	authority, err := c.Plane.Start(ctx, time.Now())
 	if err != nil {
 		return nil, err
 	}
+	if err := c.connect(); err != nil || config.WithoutNode {
+		return c, err
+	}
+	return c, c.startNode(ctx, authority)
+}
+
+// prepareNode fetches and makes what the node is started from.
+func (c *Cluster) prepareNode(ctx context.Context, config Config, programs components.Paths) error {
+	kernel, err := vm.FetchKernel(ctx, vm.Config{Arch: config.Arch, Progress: os.Stderr})
+	if err != nil {
+		return err
+	}
+	disk, err := nodeimage.Image{
+		Programs: programs, Arch: config.Arch, Log: config.Log, Cache: filepath.Join(config.Cache, "disks"),
+		Debian: debian.Archive{
+			Arch: config.Arch, Suite: "trixie", Cache: filepath.Join(config.Cache, "debian"), Log: config.Log,
+		},
+	}.Build(ctx)
+	if err != nil {
+		return err
+	}
 	c.machine.CPUs, c.machine.MemoryMiB = config.CPUs, config.MemoryMiB
 	c.machine.Kernel, c.machine.Disk, c.machine.Guest = kernel, disk, programs["guest"]
-	return c, c.startNode(ctx, authority)
+	return nil
 }
 
 // Open returns the running cluster, or ErrNone.
@@ -166,9 +180,6 @@ func (c *Cluster) connect() error {
 }
 
 func (c *Cluster) startNode(ctx context.Context, authority *pki.Authority) error {
-	if err := c.connect(); err != nil {
-		return err
-	}
 	started := time.Now()
 	if err := c.machine.Start(ctx, authority); err != nil {
 		return err

@@ -28,7 +28,7 @@ import (
 const CacheEnv = "SLICEWATCH_CACHE"
 
 // Config says which cluster is wanted. The zero value of every field but Log
-// stands for its default.
+// stands for its default or for no.
 type Config struct {
 	// Cache has what is expensive to make; default: $SLICEWATCH_CACHE/kubernetes,
 	// else slicewatch/kubernetes in the user's cache directory.
@@ -41,7 +41,10 @@ type Config struct {
 	Driver string
 	// CPUs and MemoryMiB are the node's; default 2 and 3072.
 	CPUs, MemoryMiB int
-	Log             *slog.Logger
+	// WithoutNode leaves the node out: an API server to try manifests and
+	// clients on.
+	WithoutNode bool
+	Log         *slog.Logger
 }
 
 // The cgroup drivers.

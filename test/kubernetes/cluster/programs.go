@@ -31,6 +31,9 @@ func Programs(ctx context.Context, config Config) (components.Paths, error) {
 	builder := components.Builder{
 		Source: source, Cache: filepath.Join(config.Cache, "programs"), NodeArch: config.Arch, Log: config.Log,
 	}
+	if config.WithoutNode {
+		return builder.Build(ctx, components.Host()...)
+	}
 	paths, err := builder.Build(ctx, append(components.Host(), components.Node()...)...)
 	if err != nil {
 		return nil, err

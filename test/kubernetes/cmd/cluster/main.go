@@ -52,6 +52,7 @@ func run(ctx context.Context, arguments []string) error {
 		EnumVar(&config.Driver, cluster.DriverSystemd, cluster.DriverCgroupfs)
 	up.Flag("cpus", "The node's processors.").Default("2").IntVar(&config.CPUs)
 	up.Flag("memory-mib", "The node's memory.").Default("3072").IntVar(&config.MemoryMiB)
+	up.Flag("without-node", "Start the control plane only.").BoolVar(&config.WithoutNode)
 	app.Command("down", "Stop the cluster.")
 	app.Command("status", "Say what runs.")
 	app.Command("kubeconfig", "Print the path of the administrator's kubeconfig.")
