@@ -62,14 +62,14 @@ func (r *FileReader) due(known *cgroupFiles, i int, settingsDue bool) bool {
 
 // scheduleSettings counts one read. All cgroups are first read in one sweep;
 // to spread the later readings of settings over the sweeps, each cgroup's
-// second one comes after a number of reads of its own.
+// second one comes earlier by a number of reads of its own.
 func (r *FileReader) scheduleSettings(known *cgroupFiles, wereDue bool) {
 	switch {
 	case !wereDue:
 		known.untilSettings--
 	case !known.staggered:
 		known.staggered = true
-		known.untilSettings = r.made % r.settingsEvery
+		known.untilSettings = r.settingsEvery - 1 - r.made%r.settingsEvery
 		r.made++
 	default:
 		known.untilSettings = r.settingsEvery - 1

@@ -42,6 +42,7 @@ func parseCPUMax(file *controlFile, text []byte, into *Reading) *ParseError {
 // totals. Kernel: kernel/sched/psi.c, psi_show.
 func parsePressure(file *controlFile, text []byte, into *Reading) *ParseError {
 	file.unset(into)
+	found, empty := false, len(text) == 0
 	for len(text) > 0 {
 		var line []byte
 		line, text = cutLine(text)
@@ -61,6 +62,10 @@ func parsePressure(file *controlFile, text []byte, into *Reading) *ParseError {
 			return file.garbage(line, "no total= with a number", into)
 		}
 		into.Set(file.fields[i], total)
+		found = true
+	}
+	if !found && !empty {
+		return file.garbage(nil, "neither some nor full is there", into)
 	}
 	return nil
 }

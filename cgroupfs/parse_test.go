@@ -113,6 +113,7 @@ func TestParse(t *testing.T) {
 			name: "further kinds and words", file: "cpu.pressure", text: "irq total=x\nsome total=9 avg900=1.00\n",
 			want: map[string]uint64{"cpu.pressure some": 9},
 		},
+		{name: "no known kind", file: "cpu.pressure", text: "none total=1\n", wantErr: "neither some nor full"},
 		{name: "no total", file: "cpu.pressure", text: "some avg10=0.00\n", wantErr: "no total="},
 		{name: "bad total", file: "cpu.pressure", text: "some total=1.5\n", wantErr: "no total="},
 		{name: "some twice", file: "cpu.pressure", text: "some total=1\nsome total=1\n", wantErr: "twice"},
