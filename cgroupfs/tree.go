@@ -18,8 +18,9 @@ const (
 	// relistEvery is after how many refreshes a directory is listed even if
 	// nothing says that it changed: link counts stay equal when one cgroup went
 	// and another came, and inotify does not see what is done through another
-	// cgroup namespace's mount.
-	relistEvery = 10
+	// cgroup namespace's mount. Both at once is rare, and listing a pod costs
+	// about 40 times what looking at its link count does.
+	relistEvery = 60
 	// maxKeptDirs bounds the descriptors that are kept open for directories.
 	// The rest are opened at each refresh.
 	maxKeptDirs = 1024
