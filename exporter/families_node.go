@@ -156,7 +156,7 @@ func retentionFacts() []family {
 func sourceFamily() family {
 	return family{
 		name: "slicewatch_source_up", kind: gauge, level: levelSource, source: "the agent",
-		help: "Whether the agent gets data from the source: 1 or 0. The page / says why a source is down.",
+		help: "Whether the agent gets data from the source: 1 or 0.",
 		series: []series{number(func(s *subject) float64 {
 			if s.source.Up {
 				return 1

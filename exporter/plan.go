@@ -23,7 +23,7 @@ type plan struct {
 	// excluded matches the namespaces that are left out; nil matches none.
 	excluded *regexp.Regexp
 
-	rows  map[uint64]*row
+	rows  map[rowKey]*row
 	order []*row
 	pass  uint64
 	// changed is true when this pass brought a row that order does not have.
@@ -43,7 +43,7 @@ type plannedSeries struct {
 
 // row is one subject's metrics.
 type row struct {
-	key    uint64
+	key    rowKey
 	labels []string         // of the level, as the snapshot has them
 	clean  []string         // the same as they are exported
 	base   []*dto.LabelPair // the same as pairs
@@ -65,7 +65,7 @@ type cell struct {
 // newPlan returns a plan for the families that selection leaves of level l, or
 // nil when it leaves none.
 func newPlan(l level, families []family, selection Selection) *plan {
-	p := &plan{level: l, labelNames: l.labels(), excluded: selection.NamespacesExclude, rows: make(map[uint64]*row)}
+	p := &plan{level: l, labelNames: l.labels(), excluded: selection.NamespacesExclude, rows: make(map[rowKey]*row)}
 	for i := range families {
 		f := &families[i]
 		if f.level != l {
@@ -124,7 +124,7 @@ func (p *plan) update(s *snapshot.Snapshot) {
 
 // visit writes the values of p.subject into its row. key stays the same as
 // long as the subject's labels do; where it does not, the row is made anew.
-func (p *plan) visit(key uint64) {
+func (p *plan) visit(key rowKey) {
 	p.parts = p.level.appendLabels(p.parts[:0], &p.subject)
 	r := p.rows[key]
 	if r == nil || !slices.Equal(r.labels, p.parts) {
@@ -147,7 +147,7 @@ func (p *plan) visit(key uint64) {
 	}
 }
 
-func (p *plan) newRow(key uint64) *row {
+func (p *plan) newRow(key rowKey) *row {
 	r := &row{key: key, labels: slices.Clone(p.parts), clean: make([]string, len(p.parts))}
 	for i, value := range r.labels {
 		r.clean[i] = cleanLabelValue(value)
@@ -240,7 +240,7 @@ func (p *plan) reorder() {
 		p.order = append(p.order, r)
 	}
 	slices.SortFunc(p.order, func(a, b *row) int {
-		return cmp.Or(slices.Compare(a.clean, b.clean), cmp.Compare(b.key, a.key))
+		return cmp.Or(slices.Compare(a.clean, b.clean), cmp.Compare(b.key.series, a.key.series))
 	})
 	for i := 1; i < len(p.order); i++ {
 		p.order[i].duplicate = slices.Equal(p.order[i].clean, p.order[i-1].clean)

@@ -3,65 +3,74 @@
 package exporter
 
 import (
+	"time"
+
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 )
 
-// What keeps the keys of slices, pods and containers apart in a plan for every
-// cgroup: a pod's and a container's Series may be the same number.
+// rowKey tells the subjects of a plan apart. A pod's and a container's Series
+// may be the same number.
+type rowKey struct {
+	kind   rowKind
+	series uint64 // or the index of what has no series number
+}
+
+type rowKind uint8
+
 const (
-	keySlice = iota
-	keyPod
-	keyContainer
-	keyKinds
+	rowOther rowKind = iota
+	rowSlice
+	rowPod
+	rowContainer
 )
 
 // visitAll visits every subject of the plan's level in s.
 func (p *plan) visitAll(s *snapshot.Snapshot) {
 	switch p.level {
 	case levelContainer:
-		p.visitContainers(s, 0, 1)
+		p.visitContainers(s)
 	case levelPod:
-		p.visitPods(s, 0, 1)
+		p.visitPods(s)
 	case levelQoS:
 		p.visitClasses(s)
 	case levelKubepods:
 		p.subject = subject{snapshot: s, measures: &s.Kubepods.Measures, slice: &s.Kubepods}
-		p.visit(0)
+		p.visit(rowKey{})
 	case levelSource:
 		for i := range s.Sources {
 			p.subject = subject{snapshot: s, source: &s.Sources[i]}
-			p.visit(uint64(i))
+			p.visit(rowKey{rowOther, uint64(i)})
 		}
 	case levelCgroup:
 		p.visitSlices(s)
-		p.visitPods(s, keyPod, keyKinds)
-		p.visitContainers(s, keyContainer, keyKinds)
+		p.visitPods(s)
+		p.visitContainers(s)
 	default:
 		p.subject = subject{snapshot: s}
-		p.visit(0)
+		p.visit(rowKey{})
 	}
 }
 
-func (p *plan) visitContainers(s *snapshot.Snapshot, offset, step uint64) {
+func (p *plan) visitContainers(s *snapshot.Snapshot) {
 	for i := range s.Containers {
 		c := &s.Containers[i]
-		if p.level == levelCgroup && !c.Ended.IsZero() || p.level == levelContainer && c.Sandbox {
+		if p.level == levelContainer && c.Sandbox || p.level == levelCgroup && !isCgroup(c.Path, c.Ended) {
 			continue
 		}
 		p.subject = subject{snapshot: s, measures: &c.Measures, container: c}
-		p.visit(c.Series*step + offset)
+		p.visit(rowKey{rowContainer, c.Series})
 	}
 }
 
-func (p *plan) visitPods(s *snapshot.Snapshot, offset, step uint64) {
+func (p *plan) visitPods(s *snapshot.Snapshot) {
 	for i := range s.Pods {
 		pod := &s.Pods[i]
-		if p.level == levelCgroup && !pod.Ended.IsZero() {
+		if p.level == levelCgroup && !isCgroup(pod.Path, pod.Ended) {
 			continue
 		}
 		p.subject = subject{snapshot: s, measures: &pod.Measures, pod: pod}
-		p.visit(pod.Series*step + offset)
+		p.visit(rowKey{rowPod, pod.Series})
 	}
 }
 
@@ -69,7 +78,7 @@ func (p *plan) visitClasses(s *snapshot.Snapshot) {
 	for class := range cgroupfs.NumQoS {
 		slice := &s.Classes[class]
 		p.subject = subject{snapshot: s, measures: &slice.Measures, slice: slice, class: class}
-		p.visit(uint64(class))
+		p.visit(rowKey{rowSlice, uint64(class)})
 	}
 }
 
@@ -80,10 +89,12 @@ func (p *plan) visitSlices(s *snapshot.Snapshot) {
 			return
 		}
 		p.subject = subject{snapshot: s, measures: &slice.Measures, slice: slice}
-		p.visit(n*keyKinds + keySlice)
+		p.visit(rowKey{rowSlice, n})
 	}
 	visit(&s.Kubepods, uint64(cgroupfs.NumQoS))
 	for class := range cgroupfs.NumQoS {
 		visit(&s.Classes[class], uint64(class))
 	}
 }
+
+func isCgroup(path string, ended time.Time) bool { return path != "" && ended.IsZero() }
