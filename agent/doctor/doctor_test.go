@@ -160,39 +160,67 @@ func TestEveryComplaintHasCostAndMend(t *testing.T) {
 	}
 }
 
-func TestSingleChecks(t *testing.T) {
-	tests := map[string]struct {
-		check  string
-		change func(*testing.T, *Node)
-		status Status
-		found  string
-	}{
+// single is a node with one thing changed, and what one check says then.
+type single struct {
+	check  string
+	change func(*testing.T, *Node)
+	status Status
+	found  string
+}
+
+func (s single) run(t *testing.T, n Node) {
+	usual := strings.NewReplacer(n.State, "/var/lib/slicewatch", n.ProcFS, "/proc", n.CgroupFS, "/sys/fs/cgroup")
+	s.change(t, &n)
+	for _, r := range Examine(n) {
+		if r.Check != s.check {
+			continue
+		}
+		if found := usual.Replace(r.Found); r.Status != s.status || found != s.found {
+			t.Errorf("%s, %q; want %s, %q", r.Status, found, s.status, s.found)
+		}
+		return
+	}
+	t.Fatalf("there is no check %s", s.check)
+}
+
+// These change nothing but their own copy of the node.
+func TestSystem(t *testing.T) {
+	shared := node(t)
+	tests := map[string]single{
 		"kernel without a number": {"kernel", func(_ *testing.T, n *Node) { n.System.KernelRelease = "custom" },
 			Degraded, `the release "custom" has no version number`},
 		"kernel without memory.peak": {"kernel", func(_ *testing.T, n *Node) { n.System.KernelRelease = "5.15.0-1" }, Degraded, "5.15.0-1"},
 		"first kernel with all":      {"kernel", func(_ *testing.T, n *Node) { n.System.KernelRelease = "5.19" }, OK, "5.19"},
 		"untested machine":           {"platform", func(_ *testing.T, n *Node) { n.System.Machine = "riscv64" }, Degraded, "riscv64, pages of 4 KiB"},
+		"recording": {"cgroup-root", func(_ *testing.T, n *Node) { n.System.CheckRoot = cgroupfs.CheckRoot },
+			Degraded, "/sys/fs/cgroup looks like a recording of a cgroup tree"},
 		"hint leads nowhere": {"kubepods", func(_ *testing.T, n *Node) { n.CgroupHint = "/elsewhere" },
 			Failing, "none at or below /elsewhere"},
+		"state on an overlay": {"state", func(_ *testing.T, n *Node) { n.System.OnOverlay = func(string) bool { return true } },
+			Degraded, "/var/lib/slicewatch is inside the container and goes with it"},
+		"state to be made": {"state", func(_ *testing.T, n *Node) { n.State += "/a/b" }, OK, "/var/lib/slicewatch/a/b is not there yet and can be made"},
+		"no capabilities": {"capabilities", func(_ *testing.T, n *Node) { n.System.Capabilities = 0 },
+			OK, "none for eBPF, which this version does not use"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) { test.run(t, shared) })
+	}
+}
+
+// These change files.
+func TestFiles(t *testing.T) {
+	tests := map[string]single{
+		"not a cgroup root": {"cgroup-root", func(t *testing.T, n *Node) {
+			n.System.CheckRoot = cgroupfs.CheckRoot
+			remove(t, filepath.Join(n.CgroupFS, "cgroup.controllers"))
+		}, Failing, "/sys/fs/cgroup is not a cgroup file system"},
 		"pressure switched off": {"pod-pressure", func(t *testing.T, n *Node) { write(t, n.CgroupFS, "kubepods.slice/cgroup.pressure", "0\n") },
 			Degraded, "/kubepods.slice/cgroup.pressure is 0"},
 		"swap": {"swap", func(t *testing.T, n *Node) {
 			write(t, n.ProcFS, "swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1048572 0 -2\n")
 		}, OK, "1 devices"},
 		"no swap in the kernel": {"swap", func(t *testing.T, n *Node) { remove(t, filepath.Join(n.ProcFS, "swaps")) }, OK, "the kernel has no swap"},
-		"other PID namespace": {"processes", func(t *testing.T, n *Node) {
-			files, err := filepath.Glob(filepath.Join(n.CgroupFS, "kubepods.slice/*/*/*/cgroup.procs"))
-			more, err2 := filepath.Glob(filepath.Join(n.CgroupFS, "kubepods.slice/*/*/cgroup.procs"))
-			if err != nil || err2 != nil || len(files) == 0 {
-				t.Fatal("no cgroup.procs in the recording")
-			}
-			for _, file := range append(files, more...) {
-				write(t, "", file, "0\n")
-			}
-		}, Degraded, "containers' processes are in a PID namespace that cannot be seen"},
-		"state on an overlay": {"state", func(_ *testing.T, n *Node) { n.System.OnOverlay = func(string) bool { return true } },
-			Degraded, "/var/lib/slicewatch is inside the container and goes with it"},
-		"state to be made": {"state", func(_ *testing.T, n *Node) { n.State += "/a/b" }, OK, "/var/lib/slicewatch/a/b is not there yet and can be made"},
+		"other PID namespace":   {"processes", hideProcesses, Degraded, "containers' processes are in a PID namespace that cannot be seen"},
 		"state is a file": {"state", func(t *testing.T, n *Node) {
 			remove(t, n.State)
 			write(t, "", n.State, "")
@@ -201,24 +229,22 @@ func TestSingleChecks(t *testing.T) {
 			Degraded, `/proc/sys/fs/inotify/max_user_watches: strconv.Atoi: parsing "many": invalid syntax`},
 		"no inotify instances": {"inotify", func(t *testing.T, n *Node) { write(t, n.ProcFS, "sys/fs/inotify/max_user_instances", "0\n") },
 			Degraded, "65536 watches and 0 instances per user, 30 watches are needed"},
-		"no capabilities": {"capabilities", func(_ *testing.T, n *Node) { n.System.Capabilities = 0 }, OK, "none for eBPF, which this version does not use"},
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			n := node(t)
-			usual := strings.NewReplacer(n.State, "/var/lib/slicewatch", n.ProcFS, "/proc")
-			test.change(t, &n)
-			for _, r := range Examine(n) {
-				if r.Check != test.check {
-					continue
-				}
-				if found := usual.Replace(r.Found); r.Status != test.status || found != test.found {
-					t.Errorf("%s, %q; want %s, %q", r.Status, found, test.status, test.found)
-				}
-				return
-			}
-			t.Fatalf("there is no check %s", test.check)
-		})
+		t.Run(name, func(t *testing.T) { test.run(t, node(t)) })
+	}
+}
+
+// hideProcesses makes every cgroup.procs say what it says across PID namespaces.
+func hideProcesses(t *testing.T, n *Node) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(n.CgroupFS, "kubepods.slice/*/*/*/cgroup.procs"))
+	more, err2 := filepath.Glob(filepath.Join(n.CgroupFS, "kubepods.slice/*/*/cgroup.procs"))
+	if err != nil || err2 != nil || len(files) == 0 {
+		t.Fatal("no cgroup.procs in the recording")
+	}
+	for _, file := range append(files, more...) {
+		write(t, "", file, "0\n")
 	}
 }
 

@@ -24,12 +24,23 @@ func checkRoot(e *examination) Result {
 	}
 	var root *cgroupfs.RootError
 	if errors.As(e.rootErr, &root) {
+		if root.Mode == cgroupfs.ModeNone && isRecording(e.node.CgroupFS) {
+			return Result{Status: Degraded, Found: root.Dir + " looks like a recording of a cgroup tree",
+				Cost: "values stand still", Mend: "on a node give the mount point of cgroup v2 with --path.cgroupfs"}
+		}
 		result.Found, result.Mend = fmt.Sprintf("%s is %s", root.Dir, root.Mode), root.Mend
 		if root.Err != nil {
 			result.Found = root.Err.Error()
 		}
 	}
 	return result
+}
+
+// isRecording says whether the agent would take an ordinary directory for a
+// copy of a cgroup tree.
+func isRecording(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "cgroup.controllers"))
+	return err == nil
 }
 
 func checkKubepods(e *examination) Result {

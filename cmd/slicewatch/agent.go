@@ -80,9 +80,9 @@ func limitSelf(logger *slog.Logger, maxProcs int) {
 	// Outside a cgroup with a memory limit there is nothing to hold to, which
 	// the library would log as an error if it had a logger.
 	if limit, err := memlimit.Set(memlimit.WithRatio(memoryShare)); err != nil {
-		logger.Debug("No memory limit to keep to", "reason", err)
+		logger.Debug("no memory limit to keep to", "reason", err)
 	} else {
-		logger.Debug("Keeping to the memory limit", "bytes", limit)
+		logger.Debug("keeping to the memory limit", "bytes", limit)
 	}
 }
 

@@ -5,9 +5,13 @@ package main
 import (
 	"errors"
 	"flag"
+	"io"
+	"net"
+	"net/http"
 	"os/exec"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -21,7 +25,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the real main in a process of its own for each line of the
-// scripts. $CGROUPS and $PROC are a recorded node's cgroup root and proc.
+// scripts. $CGROUPS and $PROC are a recorded node's cgroup root and proc,
+// $PORT is free for the script.
 func TestScripts(t *testing.T) {
 	cgroups, proc := fixturetree.Write(t, fixturetree.SystemdSteady)
 	testscript.Run(t, testscript.Params{
@@ -32,9 +37,13 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("CGROUPS", cgroups)
 			env.Setenv("PROC", proc)
-			return nil
+			port, err := freePort()
+			env.Setenv("PORT", port)
+			return err
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "fetch": fetch,
+		},
 	})
 }
 
@@ -53,4 +62,38 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if strconv.Itoa(status) != args[0] {
 		ts.Fatalf("exit status is %d, want %s", status, args[0])
 	}
+}
+
+func freePort() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	return port, errors.Join(err, listener.Close())
+}
+
+// fetch is "fetch URL": it asks until the answer is 200 and makes its body the
+// standard output of the script's last command.
+func fetch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: fetch URL")
+	}
+	client := http.Client{Timeout: time.Second}
+	// Generous, as it only ends a hang: what is tested is the answer.
+	giveUp := time.Now().Add(time.Minute)
+	for ; time.Now().Before(giveUp); time.Sleep(20 * time.Millisecond) {
+		response, err := client.Get(args[0])
+		if err != nil {
+			continue
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err == nil && response.StatusCode == http.StatusOK {
+			_, err := ts.Stdout().Write(body)
+			ts.Check(err)
+			return
+		}
+	}
+	ts.Fatalf("no answer from %s within a minute", args[0])
 }

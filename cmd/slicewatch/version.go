@@ -13,10 +13,8 @@ func versionCommand(app *kingpin.Application) subcommand {
 	return subcommand{
 		clause: app.Command("version", versionHelp),
 		run: func(_ context.Context, in invocation) int {
-			if _, err := fmt.Fprintln(in.stdout, in.build); err != nil {
-				return exitFailed
-			}
-			return exitOK
+			_, err := fmt.Fprintln(in.stdout, in.build)
+			return report(in.stderr, err)
 		},
 	}
 }
