@@ -77,6 +77,9 @@ type Exit struct {
 	OOMKilled bool
 }
 
+// ErrPodGone is the cause of what fails because the pod was removed.
+var ErrPodGone = errors.New("the pod was removed")
+
 // StartContainer starts a container in a pod; one of the same name that was
 // there before is an incarnation before it.
 func (t *Tree) StartContainer(pod *Pod, spec ContainerSpec) (*Container, error) {
@@ -117,7 +120,7 @@ func (t *Tree) begin(pod *Pod, containers ...*Container) error {
 // createContainer makes a container whose workload has not begun.
 func (t *Tree) createContainer(pod *Pod, spec ContainerSpec) (*Container, error) {
 	if t.pods[pod.UID] != pod {
-		return nil, fmt.Errorf("start container %s: pod %s is gone", spec.Name, pod.Spec.Name)
+		return nil, fmt.Errorf("start container %s of pod %s: %w", spec.Name, pod.Spec.Name, ErrPodGone)
 	}
 	sandbox := pod.Sandbox == nil
 	attempt := pod.attempts[spec.Name]

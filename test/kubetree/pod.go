@@ -31,7 +31,7 @@ type PodSpec struct {
 	Containers []ContainerSpec
 }
 
-// RestartPolicy says when a Kubelet starts a container again that ended.
+// RestartPolicy says after which ends a Kubelet starts a container again.
 type RestartPolicy int
 
 // The restart policies.
@@ -176,4 +176,11 @@ func (t *Tree) Containers(pod *Pod) []*Container {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]*Container{}, pod.containers...)
+}
+
+// has reports whether pod was not removed.
+func (t *Tree) has(pod *Pod) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.pods[pod.UID] == pod
 }

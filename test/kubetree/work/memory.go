@@ -17,8 +17,8 @@ func memoryKinds() []Kind {
 	return []Kind{
 		{
 			Name:     "hold",
-			Does:     "touches so much anonymous memory and keeps it (more than memory.max allows, where there is swap, is swapped)",
-			Defaults: "bytes=16Mi for=0",
+			Does:     "touches so much anonymous memory and keeps it, using CPU for a share of each period meanwhile (more than memory.max allows, where there is swap, is swapped)",
+			Defaults: "bytes=16Mi for=0 duty=0 period=1s",
 			run:      runHold,
 		},
 		{
@@ -79,10 +79,12 @@ func touch(mem []byte) {
 }
 
 func runHold(ctx context.Context, p *params) error {
-	n, limit := p.bytes("bytes"), p.span("for")
+	n, limit, duty, period := p.bytes("bytes"), p.span("for"), p.share("duty"), p.span("period")
 	if p.err != nil {
 		return p.err
 	}
+	ctx, cancel := withLimit(ctx, limit)
+	defer cancel()
 	if n > 0 {
 		mem, err := anonymous(n)
 		if err != nil {
@@ -90,11 +92,16 @@ func runHold(ctx context.Context, p *params) error {
 		}
 		touch(mem)
 	}
-	if limit > 0 {
-		sleep(ctx, limit)
+	if duty == 0 {
+		forever(ctx)
 		return nil
 	}
-	forever(ctx)
+	onThreads(1, func() {
+		for ctx.Err() == nil {
+			burn(ctx, time.Duration(float64(period)*duty))
+			sleep(ctx, time.Duration(float64(period)*(1-duty)))
+		}
+	})
 	return nil
 }
 

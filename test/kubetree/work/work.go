@@ -177,10 +177,11 @@ type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text }
 
-// forever blocks without using any CPU.
+// forever blocks until ctx ends without using any CPU.
 func forever(ctx context.Context) {
-	// A nil channel alone would be a deadlock to the Go runtime.
+	// Waiting for a context that never ends would be a deadlock to the Go
+	// runtime; a sleep is none.
 	for ctx.Err() == nil {
-		time.Sleep(24 * time.Hour)
+		sleep(ctx, 24*time.Hour)
 	}
 }
