@@ -196,9 +196,8 @@ func (a apt) download(ctx context.Context, name string) (archive string, err err
 	return archives[0], nil
 }
 
-// debianMirrors lists the addresses of the machine's own apt sources, those
-// that look like Debian's main archive first. Which of them really is one shows
-// when its release file is verified.
+// debianMirrors lists the addresses of the machine's own apt sources. Which of
+// them really is Debian's archive shows when its release file is verified.
 func debianMirrors() ([]string, error) {
 	if mirror := os.Getenv(MirrorEnv); mirror != "" {
 		return []string{mirror}, nil
@@ -223,6 +222,15 @@ func debianMirrors() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the machine's apt sources: %w", err)
 	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s names no package source: set %s to a Debian mirror's address", aptDir, MirrorEnv)
+	}
+	return orderMirrors(all), nil
+}
+
+// orderMirrors puts first what is most likely to have kernels, and each
+// address once.
+func orderMirrors(uris []string) []string {
 	rank := func(uri string) int {
 		switch path := strings.TrimRight(uri, "/"); {
 		case strings.HasSuffix(path, "/debian"):
@@ -233,12 +241,14 @@ func debianMirrors() ([]string, error) {
 			return 1
 		}
 	}
-	slices.SortStableFunc(all, func(a, b string) int { return rank(a) - rank(b) })
-	all = slices.Compact(all)
-	if len(all) == 0 {
-		return nil, fmt.Errorf("%s names no package source: set %s to a Debian mirror's address", aptDir, MirrorEnv)
-	}
-	return all, nil
+	ordered := slices.Clone(uris)
+	slices.SortStableFunc(ordered, func(a, b string) int { return rank(a) - rank(b) })
+	seen := map[string]bool{}
+	return slices.DeleteFunc(ordered, func(uri string) bool {
+		again := seen[uri]
+		seen[uri] = true
+		return again
+	})
 }
 
 // sourceURIs reads both forms of apt's sources: one line each ("deb [options]
