@@ -88,6 +88,11 @@ func IsStatic(pod *corev1.Pod) bool {
 	return set && source != "api"
 }
 
+// StaticAnnotations returns the annotations that the rules for static pods read.
+func StaticAnnotations() []string {
+	return []string{MirrorAnnotation, ConfigHashAnnotation, configSource}
+}
+
 func isSidecarOf(pod *corev1.Pod, c *corev1.Container) bool {
 	for i := range pod.Spec.InitContainers {
 		if pod.Spec.InitContainers[i].Name == c.Name {

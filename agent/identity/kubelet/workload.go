@@ -58,6 +58,9 @@ func Workload(pod *corev1.Pod) (kind, name string) {
 	return owner.Kind, owner.Name
 }
 
+// WorkloadLabels returns the pod labels that Workload reads.
+func WorkloadLabels() []string { return []string{podTemplateHash, rolloutsPodTemplateHash} }
+
 func beforeHash(replicaSet, hash string) (string, bool) {
 	if hash == "" {
 		return "", false

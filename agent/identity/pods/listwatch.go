@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pods
+
+import (
+	"context"
+	"errors"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/watch"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+)
+
+// api is a client that can do nothing but read this node's pods.
+type api struct {
+	pods cache.ListerWatcher
+	// closeIdle closes the connections, once the informer has stopped.
+	closeIdle func()
+}
+
+// newAPI returns a client that asks for the pods of this node only, in
+// protobuf, and reports the outcome of each request.
+func (s *Source) newAPI(restConfig *rest.Config) (*api, error) {
+	restConfig = rest.CopyConfig(restConfig)
+	restConfig.ContentType = runtime.ContentTypeProtobuf
+	restConfig.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	restConfig.UserAgent = "slicewatch"
+	restConfig.WarningHandlerWithContext = rest.NoWarnings{}
+	httpClient, err := rest.HTTPClientFor(restConfig)
+	if err != nil {
+		return nil, contentError{err}
+	}
+	client, err := typedcorev1.NewForConfigAndClient(restConfig, httpClient)
+	if err != nil {
+		return nil, contentError{err}
+	}
+	return &api{
+		pods:      s.listWatch(client, restConfig.Host),
+		closeIdle: func() { utilnet.CloseIdleConnectionsFor(httpClient.Transport) },
+	}, nil
+}
+
+func (s *Source) listWatch(client *typedcorev1.CoreV1Client, host string) cache.ListerWatcher {
+	ours := fields.OneTermEqualSelector("spec.nodeName", s.cfg.NodeName).String()
+	pods := client.Pods(metav1.NamespaceAll)
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			options.FieldSelector = ours
+			list, err := pods.List(ctx, options)
+			s.answered(ctx, err, host)
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.FieldSelector = ours
+			w, err := pods.Watch(ctx, options)
+			if isUnsupported(err) && options.SendInitialEvents != nil {
+				// An older API server; the informer goes on with a plain list.
+				return w, err
+			}
+			s.answered(ctx, err, host)
+			return w, interruptible(err, options)
+		},
+	}
+	return cache.ToListWatcherWithWatchListSemantics(lw, client)
+}
+
+// isUnsupported says whether the API server does not know how to begin a watch
+// with the pods that there are (streaming lists, Kubernetes 1.27).
+func isUnsupported(err error) bool { return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) }
+
+// interruptible hides from client-go's reflector that it may repeat the first,
+// listing watch at once: it would wait for its back-off without looking at the
+// context (watchList in tools/cache/reflector.go), and keep the agent from
+// ending for up to a minute. Any other error makes it wait in a place where
+// the context counts.
+func interruptible(err error, options metav1.ListOptions) error {
+	if err == nil || options.SendInitialEvents == nil {
+		return err
+	}
+	if utilnet.IsConnectionRefused(err) || apierrors.IsTooManyRequests(err) {
+		return errors.New(err.Error())
+	}
+	return err
+}
