@@ -113,19 +113,22 @@ func (t *tracker) end(exitCode int, trouble error) {
 	if trouble != nil {
 		how = trouble.Error()
 	}
+	fail := func(name, what string, output ...string) {
+		t.emit(Result{Package: t.pkg, Test: name, Status: Fail, Output: join(append([]string{what + how}, output...)...)})
+		// Said in full once; the other tests get its first line.
+		how, _, _ = strings.Cut(how, "\n")
+		t.loose = nil
+	}
 	for _, name := range slices.Sorted(maps.Keys(t.running)) {
-		t.emit(Result{
-			Package: t.pkg, Test: name, Status: Fail,
-			Output: join("did not finish: "+how, said(t.running[name]), said(t.loose)),
-		})
+		fail(name, "did not finish: ", said(t.running[name]), said(t.loose))
 	}
 	for _, name := range t.expected {
 		if !t.started[name] {
-			t.emit(Result{Package: t.pkg, Test: name, Status: Fail, Output: "never ran: " + how})
+			fail(name, "never ran: ", said(t.loose))
 		}
 	}
 	if (exitCode != 0 || trouble != nil) && !t.failed {
-		t.emit(Result{Package: t.pkg, Test: WholePackage, Status: Fail, Output: join(how, said(t.loose))})
+		fail(WholePackage, "", said(t.loose))
 	}
 }
 
@@ -142,14 +145,20 @@ func keep(have []byte, more string) []byte {
 func said(output []byte) string {
 	var kept []string
 	for line := range strings.Lines(string(output)) {
-		line = strings.TrimRight(line, "\n")
-		trimmed := strings.TrimSpace(line)
-		if strings.HasPrefix(trimmed, "=== ") || strings.HasPrefix(trimmed, "--- ") || trimmed == "" {
-			continue
+		if line = strings.TrimRight(line, "\n"); !isFrame(strings.TrimSpace(line)) {
+			kept = append(kept, line)
 		}
-		kept = append(kept, line)
 	}
-	return strings.Join(kept, "\n")
+	return strings.Trim(strings.Join(kept, "\n"), "\n")
+}
+
+func isFrame(line string) bool {
+	for _, word := range [...]string{"=== RUN", "=== PAUSE", "=== CONT", "=== NAME", "--- PASS: ", "--- FAIL: ", "--- SKIP: "} {
+		if strings.HasPrefix(line, word) {
+			return true
+		}
+	}
+	return false
 }
 
 func join(parts ...string) string {
