@@ -19,7 +19,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/slicewatch/slicewatch/test/kubernetes/components"
 	"github.com/slicewatch/slicewatch/test/kubernetes/controlplane"
 	"github.com/slicewatch/slicewatch/test/kubernetes/debian"
 	"github.com/slicewatch/slicewatch/test/kubernetes/node"
@@ -78,7 +77,7 @@ func Up(ctx context.Context, config Config) (*Cluster, error) {
 	}
 	c := newCluster(config, r)
 	if !config.WithoutNode {
-		if err := c.prepareNode(ctx, config, programs); err != nil {
+		if err := c.prepareNode(ctx, config); err != nil {
 			return nil, err
 		}
 	}
@@ -93,23 +92,28 @@ func Up(ctx context.Context, config Config) (*Cluster, error) {
 }
 
 // prepareNode fetches and makes what the node is started from.
-func (c *Cluster) prepareNode(ctx context.Context, config Config, programs components.Paths) error {
+func (c *Cluster) prepareNode(ctx context.Context, config Config) error {
 	kernel, err := vm.FetchKernel(ctx, vm.Config{Arch: config.Arch, Progress: os.Stderr})
 	if err != nil {
 		return err
 	}
-	disk, err := nodeimage.Image{
-		Programs: programs, Arch: config.Arch, Log: config.Log, Cache: filepath.Join(config.Cache, "disks"),
-		Debian: debian.Archive{
-			Arch: config.Arch, Suite: "trixie", Cache: filepath.Join(config.Cache, "debian"), Log: config.Log,
-		},
-	}.Build(ctx)
+	images := c.Images()
+	images.Cache = filepath.Join(config.Cache, "disks")
+	images.Debian = debian.Archive{
+		Arch: config.Arch, Suite: "trixie", Cache: filepath.Join(config.Cache, "debian"), Log: config.Log,
+	}
+	disk, err := images.Build(ctx)
 	if err != nil {
 		return err
 	}
 	c.machine.CPUs, c.machine.MemoryMiB = config.CPUs, config.MemoryMiB
-	c.machine.Kernel, c.machine.Disk, c.machine.Guest = kernel, disk, programs["guest"]
+	c.machine.Kernel, c.machine.Disk, c.machine.Guest = kernel, disk, c.Plane.Programs["guest"]
 	return nil
+}
+
+// Images packs images for the node.
+func (c *Cluster) Images() nodeimage.Image {
+	return nodeimage.Image{Programs: c.Plane.Programs, Arch: c.Arch, Log: c.log}
 }
 
 // Open returns the running cluster, or ErrNone.

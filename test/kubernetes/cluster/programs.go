@@ -24,9 +24,9 @@ func Programs(ctx context.Context, config Config) (components.Paths, error) {
 	if err != nil {
 		return nil, err
 	}
-	source, err := goCommand(ctx, nil, "list", "-f", "{{.Dir}}", modulePath+"/test/kubernetes/components")
+	source, err := Source(ctx, "test/kubernetes/components")
 	if err != nil {
-		return nil, fmt.Errorf("find the components' modules: %w", err)
+		return nil, err
 	}
 	builder := components.Builder{
 		Source: source, Cache: filepath.Join(config.Cache, "programs"), NodeArch: config.Arch, Log: config.Log,
@@ -40,7 +40,7 @@ func Programs(ctx context.Context, config Config) (components.Paths, error) {
 	}
 	for _, name := range []string{"guest", "pause"} {
 		path := filepath.Join(config.Cache, "programs", config.Arch, name)
-		if err := BuildOwn(ctx, config.Arch, modulePath+"/test/kubernetes/"+name, path); err != nil {
+		if err := BuildOwn(ctx, config.Arch, "test/kubernetes/"+name, path); err != nil {
 			return nil, err
 		}
 		paths[name] = path
@@ -48,14 +48,25 @@ func Programs(ctx context.Context, config Config) (components.Paths, error) {
 	return paths, nil
 }
 
-// BuildOwn builds a main package of the product's module as a static program.
-// The go command knows by itself when there is nothing to do.
+// Source returns where the source of a package is, whose path is relative to
+// the product's module.
+func Source(ctx context.Context, pkg string) (string, error) {
+	directory, err := goCommand(ctx, nil, "list", "-f", "{{.Dir}}", modulePath+"/"+pkg)
+	if err != nil {
+		return "", fmt.Errorf("find the source of %s: %w", pkg, err)
+	}
+	return directory, nil
+}
+
+// BuildOwn builds a main package of the product's module, whose path is
+// relative to it, as a static program. The go command knows by itself when
+// there is nothing to do.
 func BuildOwn(ctx context.Context, arch, pkg, path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
 	_, err := goCommand(ctx, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch},
-		"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, pkg)
+		"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, modulePath+"/"+pkg)
 	return err
 }
 

@@ -110,6 +110,8 @@ func (p Plane) apiServerFlags() []string {
 		"--kubelet-client-certificate=" + p.file("kubelet-client.crt"),
 		"--kubelet-client-key=" + p.file("kubelet-client.key"),
 		"--egress-selector-config-file=" + p.egressFile(),
+		// The host name means nothing to the helper that makes the connection.
+		"--kubelet-preferred-address-types=InternalIP",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + p.file("service-account.key"),
 		"--service-account-signing-key-file=" + p.file("service-account.key"),

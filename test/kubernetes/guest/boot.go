@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -66,7 +67,7 @@ func boot() error {
 	if err := mountDisk(); err != nil {
 		return err
 	}
-	if err := os.CopyFS(newRoot, overwriting{os.DirFS(nodeFiles)}); err != nil {
+	if err := copyOver(newRoot, nodeFiles); err != nil {
 		return fmt.Errorf("copy the node's files: %w", err)
 	}
 	for _, target := range []string{"/proc", "/sys", "/dev"} {
@@ -90,19 +91,37 @@ func boot() error {
 	return fmt.Errorf("become %s: %w", next, unix.Exec(next, []string{next}, environment()))
 }
 
-// overwriting removes each file of the disk that is about to be copied:
-// os.CopyFS refuses to write over files.
-type overwriting struct{ fs.FS }
-
-func (o overwriting) Open(name string) (fs.File, error) {
-	file, err := o.FS.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
-		_ = os.Remove(filepath.Join(newRoot, name))
-	}
-	return file, nil
+// copyOver copies files and links below from to the same places below to,
+// instead of what is there.
+func copyOver(to, from string) error {
+	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		place := filepath.Join(to, strings.TrimPrefix(path, from))
+		if entry.IsDir() {
+			return os.MkdirAll(place, 0o755)
+		}
+		if err := os.Remove(place); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if entry.Type() == fs.ModeSymlink {
+			target, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(target, place)
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(place, content, info.Mode().Perm())
+	})
 }
 
 // loadModule loads one module, already decompressed. One that the kernel has

@@ -16,12 +16,14 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 
 	"github.com/slicewatch/slicewatch/test/kubernetes/cluster"
+	"github.com/slicewatch/slicewatch/test/kubernetes/install"
 )
 
 func main() {
@@ -42,8 +44,6 @@ func main() {
 func run(ctx context.Context, arguments []string) error {
 	config := cluster.Config{Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	app := kingpin.New("cluster", "A Kubernetes cluster of one emulated node.")
-	// What follows the name of a command to run is that command's own.
-	app.Interspersed(false)
 	app.Flag("directory", "Where the cluster lives.").StringVar(&config.Directory)
 	app.Command("build", "Build all programs that the cache does not have.")
 	up := app.Command("up", "Build what is missing, start the cluster, wait until the node is Ready.")
@@ -55,12 +55,13 @@ func run(ctx context.Context, arguments []string) error {
 	up.Flag("without-node", "Start the control plane only.").BoolVar(&config.WithoutNode)
 	app.Command("down", "Stop the cluster.")
 	app.Command("status", "Say what runs.")
+	app.Command("install", "Build the agent from this source tree and put it on the cluster.")
 	app.Command("kubeconfig", "Print the path of the administrator's kubeconfig.")
 	kubectl := app.Command("kubectl", "Run kubectl as administrator.")
 	kubectlArguments := kubectl.Arg("arguments", "").Strings()
 	node := app.Command("node", "Run a command as root on the node.")
 	nodeCommand := node.Arg("command", "").Required().Strings()
-	word, err := app.Parse(arguments)
+	word, err := app.Parse(keepFlags(arguments, kubectl.FullCommand(), node.FullCommand()))
 	if err != nil {
 		return err
 	}
@@ -82,6 +83,8 @@ func run(ctx context.Context, arguments []string) error {
 		return err
 	}
 	switch word {
+	case "install":
+		return install.Agent(ctx, c, config.Log)
 	case "kubeconfig":
 		fmt.Println(c.Plane.Kubeconfig())
 	case "kubectl":
@@ -92,6 +95,17 @@ func run(ctx context.Context, arguments []string) error {
 		return status(ctx, c)
 	}
 	return nil
+}
+
+// keepFlags makes sure that what follows one of words is not taken for flags
+// of this program.
+func keepFlags(arguments []string, words ...string) []string {
+	for i, argument := range arguments {
+		if slices.Contains(words, argument) {
+			return slices.Insert(slices.Clone(arguments), i+1, "--")
+		}
+	}
+	return arguments
 }
 
 func runOnNode(ctx context.Context, c *cluster.Cluster, command []string) error {
