@@ -60,7 +60,7 @@ func ThisSystem() (System, error) {
 		Writable:      func(dir string) error { return unix.Access(dir, unix.W_OK|unix.X_OK) },
 		OnOverlay: func(dir string) bool {
 			var stat unix.Statfs_t
-			return unix.Statfs(dir, &stat) == nil && int64(stat.Type) == unix.OVERLAYFS_SUPER_MAGIC
+			return unix.Statfs(dir, &stat) == nil && stat.Type == unix.OVERLAYFS_SUPER_MAGIC
 		},
 	}, nil
 }

@@ -22,8 +22,7 @@ func checkRoot(e *examination) Result {
 		Status: Failing, Found: e.rootErr.Error(),
 		Cost: "nothing can be read", Mend: "see slicewatch agent --help for --path.cgroupfs",
 	}
-	var root *cgroupfs.RootError
-	if errors.As(e.rootErr, &root) {
+	if root, ok := errors.AsType[*cgroupfs.RootError](e.rootErr); ok {
 		if root.Mode == cgroupfs.ModeNone && isRecording(e.node.CgroupFS) {
 			return Result{Status: Degraded, Found: root.Dir + " looks like a recording of a cgroup tree",
 				Cost: "values stand still", Mend: "on a node give the mount point of cgroup v2 with --path.cgroupfs"}
@@ -152,8 +151,7 @@ func checkPodPressure(e *examination) Result {
 
 // reason is an error without the path that the sentence names already.
 func reason(err error) string {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err.Error()
 	}
 	return err.Error()

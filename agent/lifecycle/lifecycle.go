@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -103,8 +104,8 @@ func (g Group) run(ctx context.Context, started []*runner) []error {
 		errs = append(errs, first.err)
 		first.err = nil
 	}
-	for i := len(started) - 1; i >= 0; i-- {
-		errs = append(errs, g.stop(started[i])...)
+	for _, r := range slices.Backward(started) {
+		errs = append(errs, g.stop(r)...)
 	}
 	return errs
 }
@@ -153,8 +154,8 @@ func (r *runner) close() error {
 // closeAll closes what was initialized but never ran, the last first.
 func closeAll(started []*runner) []error {
 	var errs []error
-	for i := len(started) - 1; i >= 0; i-- {
-		errs = append(errs, started[i].close())
+	for _, r := range slices.Backward(started) {
+		errs = append(errs, r.close())
 	}
 	return errs
 }

@@ -1,0 +1,97 @@
+# make help lists what there is. CI runs `make test` and `make build`, nothing else.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+ARCHES   := amd64 arm64
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.linkedVersion=$(VERSION) -X main.linkedRevision=$(REVISION)
+# Static, and the same bytes from the same sources wherever it is built.
+GOBUILD  := CGO_ENABLED=0 GOOS=linux go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+# Tools are built once for each state of their go.sum.
+CACHE    := .cache
+LINT_SUM := $(shell sha256sum test/tools/golangci-lint/go.sum | cut -c1-12)
+LINT     := $(CACHE)/tools/golangci-lint-$(LINT_SUM)
+
+# The machines and packages of vm-test: make vm-test VM_ARCH=amd64
+VM_ARCH  ?= arm64,amd64
+VM_SUITE ?= bookworm,trixie
+VM_PACKAGES ?= ./cgroupfs
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: $(ARCHES:%=build-%) ## build the static binaries, bin/slicewatch-linux-<arch>
+
+.PHONY: $(ARCHES:%=build-%)
+$(ARCHES:%=build-%): build-%:
+	GOARCH=$* $(GOBUILD) -o bin/slicewatch-linux-$* ./cmd/slicewatch
+
+.PHONY: test
+test: vet lint unit vm-test-if-possible ## everything that CI runs; as root it installs what is missing
+
+.PHONY: vet
+vet: ## go vet, for both architectures
+	@for arch in $(ARCHES); do echo "go vet ($$arch)"; CGO_ENABLED=0 GOARCH=$$arch go vet ./...; done
+
+.PHONY: lint
+lint: $(LINT) ## the linters of .golangci.yml (built at the first use: 2 CPU minutes)
+	$(LINT) run ./...
+
+$(LINT): test/tools/golangci-lint/go.sum
+	@echo "building golangci-lint"
+	@mkdir -p $(@D)
+	CGO_ENABLED=0 go -C test/tools/golangci-lint build -trimpath -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: unit
+unit: compiler ## go test -race, with every skipped test and its reason
+	go test -race -json ./... | go run ./test/report
+
+# The race detector needs a C compiler.
+.PHONY: compiler
+compiler:
+	@if command -v "$$(go env CC)" >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev; \
+	else echo "go test -race needs a C compiler: install gcc and libc6-dev" >&2; exit 1; fi
+
+.PHONY: vm-test
+vm-test: ## tests that need a real cgroup v2 kernel, in emulated machines (VM_ARCH, VM_SUITE, VM_PACKAGES)
+	go run ./test/vm/cmd/vmtest -arch $(VM_ARCH) -suite $(VM_SUITE) $(VM_PACKAGES)
+
+.PHONY: vm-test-if-possible
+vm-test-if-possible:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
+		{ command -v qemu-system-aarch64 && command -v qemu-system-x86_64; } >/dev/null; then \
+		$(MAKE) --no-print-directory vm-test; \
+	else echo "skipped: vm-test, as QEMU is not installed and only root can install it"; fi
+
+.PHONY: fuzz
+fuzz: ## each fuzz test for FUZZTIME (default 20s)
+	@go list ./... | while read -r package; do \
+		go test -list '^Fuzz' "$$package" | { grep '^Fuzz' || true; } | while read -r name; do \
+			echo "$$package $$name"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(or $(FUZZTIME),20s) "$$package"; \
+		done; done
+
+.PHONY: bench
+bench: ## all benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: generate
+generate: docs ## write everything that is generated
+	go generate ./...
+
+.PHONY: docs
+docs: ## write docs/metrics.md from the code
+	go run ./cmd/slicewatch metrics > docs/metrics.md.new
+	mv docs/metrics.md.new docs/metrics.md
+
+.PHONY: clean
+clean: ## remove what was built, but not the caches
+	rm -rf bin build
