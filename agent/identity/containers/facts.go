@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package containers
+
+import "github.com/containerd/containerd/v2/core/containers"
+
+// The labels of the CRI plugin: internal/cri/labels in containerd, and
+// pkg/kubelet/types/labels.go in Kubernetes, whose labels it passes on.
+const (
+	labelKind      = "io.cri-containerd.kind"
+	labelNamespace = "io.kubernetes.pod.namespace"
+	labelPod       = "io.kubernetes.pod.name"
+	labelPodUID    = "io.kubernetes.pod.uid"
+	labelContainer = "io.kubernetes.container.name"
+
+	kindContainer = "container"
+	kindSandbox   = "sandbox"
+)
+
+// Container is what containerd says of a container.
+type Container struct {
+	ID string
+	// Sandbox marks a pod's pause container. It has no Name.
+	Sandbox   bool
+	Namespace string
+	Pod       string
+	// PodUID is the UID that the kubelet uses on the node: for a static pod
+	// the hash of its manifest.
+	PodUID string
+	Name   string
+	// Image is the reference that the image was found under.
+	Image string
+}
+
+// factsOf returns false for a container that the CRI plugin did not make: ctr
+// and nerdctl can put theirs into the same namespace.
+func factsOf(c containers.Container) (Container, bool) {
+	kind := c.Labels[labelKind]
+	if kind != kindContainer && kind != kindSandbox {
+		return Container{}, false
+	}
+	return Container{
+		ID:        c.ID,
+		Sandbox:   kind == kindSandbox,
+		Namespace: c.Labels[labelNamespace],
+		Pod:       c.Labels[labelPod],
+		PodUID:    c.Labels[labelPodUID],
+		Name:      c.Labels[labelContainer],
+		Image:     c.Image,
+	}, true
+}
