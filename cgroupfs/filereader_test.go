@@ -357,3 +357,36 @@ func TestPathsThatLeadOut(t *testing.T) {
 		}
 	}
 }
+
+func TestDirectoryThatCannotBeOpened(t *testing.T) {
+	r, _, _ := oneCgroup(t, FileReaderConfig{})
+	c := &Cgroup{ID: 1, Path: "/" + strings.Repeat("x", 300)}
+	var reading Reading
+	if err := r.Read(c, &reading); !errors.Is(err, unix.ENAMETOOLONG) {
+		t.Errorf("Read: error %v, want %v", err, unix.ENAMETOOLONG)
+	}
+	if _, err := r.Procs(c, nil); !errors.Is(err, unix.ENAMETOOLONG) {
+		t.Errorf("Procs: error %v, want %v", err, unix.ENAMETOOLONG)
+	}
+	if reading != (Reading{}) {
+		t.Errorf("fields present: %v", values(&reading))
+	}
+}
+
+// The kernel cannot rename cgroups and uses no id twice, recorded trees may.
+func TestOneIDWithTwoPaths(t *testing.T) {
+	r, c, dir := oneCgroup(t, FileReaderConfig{})
+	var reading, again Reading
+	mustRead(t, r, c, &reading)
+	open := r.Stats().OpenFiles
+	if err := os.Rename(dir, dir+"x"); err != nil {
+		t.Fatal(err)
+	}
+	mustRead(t, r, &Cgroup{ID: c.ID, Path: c.Path + "x"}, &again)
+	if reading != again {
+		t.Errorf("(-first path +second path):\n%s", cmp.Diff(values(&reading), values(&again)))
+	}
+	if got := r.Stats().OpenFiles; got != open {
+		t.Errorf("%d files open, want %d", got, open)
+	}
+}

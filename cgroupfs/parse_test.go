@@ -46,17 +46,39 @@ func TestControlFiles(t *testing.T) {
 	}
 }
 
-func TestParse(t *testing.T) {
-	const most = math.MaxUint64
-	tests := []struct {
-		name, file, text string
-		want             map[string]uint64
-		wantErr          string // part of the message; nothing is present then
-	}{
+// parseTest is one text of a control file and what it means.
+type parseTest struct {
+	name, file, text string
+	want             map[string]uint64
+	wantErr          string // part of the message; nothing is present then
+}
+
+func (tt parseTest) run(t *testing.T) {
+	file := fileNamed(t, tt.file)
+	var reading Reading
+	err := file.parse(file, []byte(tt.text), &reading)
+	got := ""
+	if err != nil {
+		got = err.Error()
+	}
+	if (err != nil) != (tt.wantErr != "") || !strings.Contains(got, tt.wantErr) {
+		t.Errorf("error %q, want one with %q", got, tt.wantErr)
+	}
+	want := tt.want
+	if tt.wantErr != "" {
+		want = map[string]uint64{}
+	}
+	if diff := cmp.Diff(want, values(&reading)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParseValue(t *testing.T) {
+	for _, tt := range []parseTest{
 		{name: "number", file: "memory.current", text: "221184\n", want: map[string]uint64{"memory.current": 221184}},
 		{name: "number without newline", file: "memory.current", text: "221184", want: map[string]uint64{"memory.current": 221184}},
 		{name: "zero is present", file: "pids.current", text: "0\n", want: map[string]uint64{"pids.current": 0}},
-		{name: "highest number", file: "memory.current", text: "18446744073709551615\n", want: map[string]uint64{"memory.current": most}},
+		{name: "highest number", file: "memory.current", text: "18446744073709551615\n", want: map[string]uint64{"memory.current": math.MaxUint64}},
 		{name: "above uint64", file: "memory.current", text: "18446744073709551616\n", wantErr: "no number"},
 		{name: "far above uint64", file: "memory.current", text: "184467440737095516150\n", wantErr: "no number"},
 		{name: "negative", file: "pids.current", text: "-1\n", wantErr: `parse pids.current: line "-1": value is no number`},
@@ -68,7 +90,13 @@ func TestParse(t *testing.T) {
 		{name: "limit", file: "memory.max", text: "4096\n", want: map[string]uint64{"memory.max": 4096}},
 		{name: "max where no limit is", file: "memory.current", text: "max\n", wantErr: "no number"},
 		{name: "max misspelt", file: "pids.max", text: "maximum\n", wantErr: "no number"},
+	} {
+		t.Run(tt.name, tt.run)
+	}
+}
 
+func TestParseFlatKeyed(t *testing.T) {
+	for _, tt := range []parseTest{
 		{
 			name: "no cpu controller", file: "cpu.stat", text: "usage_usec 3\nuser_usec 1\nsystem_usec 2\n",
 			want: map[string]uint64{"cpu.stat usage_usec": 3, "cpu.stat user_usec": 1, "cpu.stat system_usec": 2},
@@ -90,7 +118,13 @@ func TestParse(t *testing.T) {
 		{name: "key twice", file: "memory.events", text: "low 1\nlow 1\n", wantErr: "twice"},
 		{name: "error after good lines", file: "cpu.stat", text: "usage_usec 3\nnr_periods 1e3\n", wantErr: "no number"},
 		{name: "binary", file: "cpu.stat", text: "\x00\x01\xff\n", wantErr: `"\x00\x01\xff"`},
+	} {
+		t.Run(tt.name, tt.run)
+	}
+}
 
+func TestParseCPUMax(t *testing.T) {
+	for _, tt := range []parseTest{
 		{name: "quota", file: "cpu.max", text: "20000 200000\n", want: map[string]uint64{"cpu.max quota": 20000, "cpu.max period": 200000}},
 		{name: "no quota", file: "cpu.max", text: "max 100000\n", want: map[string]uint64{"cpu.max quota": Unlimited, "cpu.max period": 100000}},
 		{name: "further words", file: "cpu.max", text: "max 100000 5", want: map[string]uint64{"cpu.max quota": Unlimited, "cpu.max period": 100000}},
@@ -99,7 +133,13 @@ func TestParse(t *testing.T) {
 		{name: "period max", file: "cpu.max", text: "max max\n", wantErr: "period"},
 		{name: "negative quota", file: "cpu.max", text: "-1 100000\n", wantErr: "quota"},
 		{name: "two lines of quota", file: "cpu.max", text: "max 100000\nmax 100000\n", wantErr: "after the only line"},
+	} {
+		t.Run(tt.name, tt.run)
+	}
+}
 
+func TestParsePressure(t *testing.T) {
+	for _, tt := range []parseTest{
 		{
 			name: "pressure", file: "io.pressure",
 			text: "some avg10=0.11 avg60=4.04 avg300=1.97 total=7447413\nfull avg10=0.11 avg60=3.87 avg300=1.89 total=7122725\n",
@@ -118,7 +158,13 @@ func TestParse(t *testing.T) {
 		{name: "bad total", file: "cpu.pressure", text: "some total=1.5\n", wantErr: "no total="},
 		{name: "some twice", file: "cpu.pressure", text: "some total=1\nsome total=1\n", wantErr: "twice"},
 		{name: "empty pressure line", file: "cpu.pressure", text: "\nsome total=1\n", wantErr: "empty line"},
+	} {
+		t.Run(tt.name, tt.run)
+	}
+}
 
+func TestParseIOStat(t *testing.T) {
+	for _, tt := range []parseTest{
 		{name: "no device yet", file: "io.stat", text: "", want: ioValues(0, 0, 0, 0, 0, 0)},
 		{
 			name: "sum over devices", file: "io.stat",
@@ -129,32 +175,13 @@ func TestParse(t *testing.T) {
 		{name: "devices on one line", file: "io.stat", text: "8:0 8:16 rbytes=1 wbytes=2\n", want: ioValues(1, 2, 0, 0, 0, 0)},
 		{name: "device just removed", file: "io.stat", text: "(unknown) rbytes=1\n", want: ioValues(1, 0, 0, 0, 0, 0)},
 		{name: "unknown value", file: "io.stat", text: "8:0 depth=max rios=2\n", want: ioValues(0, 0, 0, 2, 0, 0)},
-		{name: "sum too large", file: "io.stat", text: "8:0 rbytes=18446744073709551615\n8:1 rbytes=2\n", want: ioValues(most, 0, 0, 0, 0, 0)},
+		{name: "sum too large", file: "io.stat", text: "8:0 rbytes=18446744073709551615\n8:1 rbytes=2\n", want: ioValues(math.MaxUint64, 0, 0, 0, 0, 0)},
 		{name: "no device", file: "io.stat", text: "rbytes=1\n", wantErr: "no device"},
 		{name: "word", file: "io.stat", text: "8:0 rbytes\n", wantErr: "neither"},
 		{name: "bad bytes", file: "io.stat", text: "8:0 wbytes=1 rbytes=-1\n", wantErr: "no number"},
 		{name: "empty line of io", file: "io.stat", text: "\n", wantErr: "no device"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			file := fileNamed(t, tt.file)
-			var reading Reading
-			err := file.parse(file, []byte(tt.text), &reading)
-			got := ""
-			if err != nil {
-				got = err.Error()
-			}
-			if (err != nil) != (tt.wantErr != "") || !strings.Contains(got, tt.wantErr) {
-				t.Errorf("error %q, want one with %q", got, tt.wantErr)
-			}
-			want := tt.want
-			if tt.wantErr != "" {
-				want = map[string]uint64{}
-			}
-			if diff := cmp.Diff(want, values(&reading)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
+	} {
+		t.Run(tt.name, tt.run)
 	}
 }
 
