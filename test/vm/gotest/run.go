@@ -114,7 +114,8 @@ type converter struct {
 // startConverter starts `go tool test2json` and a goroutine that hands its
 // events to handle; finish ends both.
 func startConverter(ctx context.Context, pkg string, handle func(event)) (*converter, error) {
-	c := &converter{cmd: exec.CommandContext(ctx, "go", "tool", "test2json", "-p", pkg), done: make(chan error, 1)}
+	// Without -t it leaves out how long tests took.
+	c := &converter{cmd: exec.CommandContext(ctx, "go", "tool", "test2json", "-t", "-p", pkg), done: make(chan error, 1)}
 	c.cmd.Stderr = &c.stderr
 	in, err := c.cmd.StdinPipe()
 	if err != nil {

@@ -136,6 +136,23 @@ func TestCommandLines(t *testing.T) {
 	}
 }
 
+// TestElapsedIsTheGuests: the time that the binary itself says, not the time
+// until its output came here.
+func TestElapsedIsTheGuests(t *testing.T) {
+	text := "\x16=== RUN   TestA\n\x16--- PASS: TestA (1.25s)\n\x16PASS\n"
+	var got []Result
+	runner := &recording{text: []byte(text), chunkSize: 100}
+	b := Binary{Package: "example.com/rec", GuestDir: "/src/rec"}
+	err := Run(t.Context(), runner, b, Options{Timeout: time.Minute}, nil, func(r Result) { got = append(got, r) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Result{{Package: b.Package, Test: "TestA", Elapsed: 1250 * time.Millisecond}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("results (-want +got):\n%s", diff)
+	}
+}
+
 func TestListFails(t *testing.T) {
 	b := Binary{Package: "example.com/rec", GuestDir: "/src/rec"}
 	for name, runner := range map[string]*recording{
