@@ -32,20 +32,24 @@ type Container struct {
 	Image string
 }
 
-// factsOf returns false for a container that the CRI plugin did not make: ctr
-// and nerdctl can put theirs into the same namespace.
+// factsOf returns false for a container that no kubelet asked for: ctr, nerdctl
+// and crictl can put theirs into the same namespace, without the names.
 func factsOf(c containers.Container) (Container, bool) {
-	kind := c.Labels[labelKind]
-	if kind != kindContainer && kind != kindSandbox {
-		return Container{}, false
-	}
-	return Container{
+	facts := Container{
 		ID:        c.ID,
-		Sandbox:   kind == kindSandbox,
+		Sandbox:   c.Labels[labelKind] == kindSandbox,
 		Namespace: c.Labels[labelNamespace],
 		Pod:       c.Labels[labelPod],
 		PodUID:    c.Labels[labelPodUID],
 		Name:      c.Labels[labelContainer],
 		Image:     c.Image,
-	}, true
+	}
+	named := facts.Namespace != "" && facts.Pod != "" && facts.PodUID != ""
+	switch c.Labels[labelKind] {
+	case kindSandbox:
+		return facts, named
+	case kindContainer:
+		return facts, named && facts.Name != ""
+	}
+	return Container{}, false
 }

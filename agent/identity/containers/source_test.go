@@ -147,8 +147,10 @@ func TestNames(t *testing.T) {
 	fake.add(labelled("pause", kindSandbox, ""))
 	fake.add(labelled("unasked", kindContainer, "other"))
 	fake.add(&containersapi.Container{ID: "nerdctl", Image: "x"})
+	fake.add(&containersapi.Container{ID: "crictl", Image: "x", Labels: map[string]string{labelKind: kindContainer}})
+	fake.add(labelled("nameless", kindContainer, ""))
 
-	s, r := follow(t, socket, "old", "pause", "nerdctl", "gone")
+	s, r := follow(t, socket, "old", "pause", "nerdctl", "crictl", "nameless", "gone")
 	r.waitUp(t)
 	want := map[string]Container{
 		"old":   {ID: "old", Namespace: "shop", Pod: "web-0", PodUID: "uid-1", Name: "main", Image: "img:old"},

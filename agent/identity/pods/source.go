@@ -143,9 +143,10 @@ func (s *Source) follow(ctx context.Context, lw cache.ListerWatcher) error {
 	}); err != nil {
 		return err
 	}
-	handler, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	logger := klog.FromContext(ctx)
+	handler, err := informer.AddEventHandlerWithOptions(cache.ResourceEventHandlerFuncs{
 		AddFunc: s.set, UpdateFunc: s.update, DeleteFunc: s.deleted,
-	})
+	}, cache.HandlerOptions{Logger: &logger})
 	if err != nil {
 		return err
 	}
