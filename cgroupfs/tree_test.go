@@ -194,11 +194,20 @@ func TestTreeOverflow(t *testing.T) {
 	if err := tree.watch.take(encode(notice{watch: -1, mask: unix.IN_Q_OVERFLOW})); err != nil {
 		t.Fatal(err)
 	}
+	tree.applyMarks()
+	for _, n := range tree.dirs {
+		if !n.dirty {
+			t.Errorf("%s is not to be listed", n.cg.Path)
+		}
+	}
+	if err := tree.watch.take(encode(notice{watch: -1, mask: unix.IN_Q_OVERFLOW})); err != nil {
+		t.Fatal(err)
+	}
 	if got := awaken(t, tree).Rewritten; len(got) != 4 {
 		t.Errorf("rewritten %q, want all 4", paths(got))
 	}
-	if got := tree.Stats().Overflows; got != 1 {
-		t.Errorf("%d overflows, want 1", got)
+	if got := tree.Stats().Overflows; got != 2 {
+		t.Errorf("%d overflows, want 2", got)
 	}
 	if got := refresh(t, tree).Rewritten; len(got) != 0 {
 		t.Errorf("rewritten %q at the next refresh, want none", paths(got))
