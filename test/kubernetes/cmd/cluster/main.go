@@ -24,6 +24,7 @@ import (
 
 	"github.com/slicewatch/slicewatch/test/kubernetes/cluster"
 	"github.com/slicewatch/slicewatch/test/kubernetes/install"
+	"github.com/slicewatch/slicewatch/test/kubernetes/workloads"
 )
 
 func main() {
@@ -56,6 +57,7 @@ func run(ctx context.Context, arguments []string) error {
 	app.Command("down", "Stop the cluster.")
 	app.Command("status", "Say what runs.")
 	app.Command("install", "Build the agent from this source tree and put it on the cluster.")
+	app.Command("workloads", "Run a pod of each kind that the agent has to tell apart.")
 	app.Command("kubeconfig", "Print the path of the administrator's kubeconfig.")
 	kubectl := app.Command("kubectl", "Run kubectl as administrator.")
 	kubectlArguments := kubectl.Arg("arguments", "").Strings()
@@ -85,6 +87,8 @@ func run(ctx context.Context, arguments []string) error {
 	switch word {
 	case "install":
 		return install.Agent(ctx, c, config.Log)
+	case "workloads":
+		return workloads.Run(ctx, c, config.Log)
 	case "kubeconfig":
 		fmt.Println(c.Plane.Kubeconfig())
 	case "kubectl":
