@@ -78,7 +78,7 @@ func containerOOMFacts() []family {
 		{
 			name: "slicewatch_container_oom_score_adj", kind: gauge,
 			help:   "OOM score adjustment of the container's main process, -1000 to 1000.",
-			source: "/proc/<pid>/oom_score_adj",
+			source: "/proc/PID/oom_score_adj",
 			series: []series{when(isAlive, amount(func(s *subject) snapshot.Amount { return s.container.OOMScoreAdj }, 1))},
 		}, {
 			name: "slicewatch_container_oom_score_adj_expected", kind: gauge,
@@ -90,7 +90,7 @@ func containerOOMFacts() []family {
 		}, {
 			name: "slicewatch_container_oom_score", kind: gauge,
 			help:   "The kernel's badness of the container: the highest of its processes'.",
-			source: "/proc/<pid>/oom_score",
+			source: "/proc/PID/oom_score",
 			series: []series{when(isAlive, amount(func(s *subject) snapshot.Amount { return s.container.OOMScore }, 1))},
 		}, {
 			name: "slicewatch_container_oom_rank", kind: gauge,

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/cgroupfs"
@@ -52,75 +51,82 @@ func plainContainer(values map[cgroupfs.Field]uint64) snapshot.Container {
 	}
 }
 
-func TestContainerValues(t *testing.T) {
-	f := func(pairs ...uint64) map[cgroupfs.Field]uint64 {
-		values := make(map[cgroupfs.Field]uint64)
-		for i := 0; i < len(pairs); i += 2 {
-			values[cgroupfs.Field(pairs[i])] = pairs[i+1]
-		}
-		return values
-	}
-	quotaGone := plainContainer(f(uint64(cgroupfs.CPUQuota), cgroupfs.Unlimited, uint64(cgroupfs.CPUPeriod), 100000,
-		uint64(cgroupfs.CPUPeriods), 4, uint64(cgroupfs.CPUThrottled), 1234567))
-	for _, test := range []struct {
-		name      string
-		container snapshot.Container
-		want      map[string]string
-	}{
-		{"nothing is known", plainContainer(nil), map[string]string{"starts_total": "1"}},
+type valuesCase struct {
+	name   string
+	fields map[cgroupfs.Field]uint64
+	want   map[string]string
+}
+
+func cpuCases() []valuesCase {
+	return []valuesCase{
+		{"nothing is known", nil, nil},
 		{
-			"seconds are exact", plainContainer(f(uint64(cgroupfs.CPUUser), 15951355, uint64(cgroupfs.CPUSystem), 3)),
-			map[string]string{`cpu_usage_seconds_total{mode="user"}`: "15.951355", `cpu_usage_seconds_total{mode="system"}`: "3e-06", "starts_total": "1"},
+			"seconds are exact", map[cgroupfs.Field]uint64{cgroupfs.CPUUser: 15951355, cgroupfs.CPUSystem: 3},
+			map[string]string{`cpu_usage_seconds_total{mode="user"}`: "15.951355", `cpu_usage_seconds_total{mode="system"}`: "3e-06"},
 		},
 		{
 			"no quota, no CFS family",
-			plainContainer(f(uint64(cgroupfs.CPUQuota), cgroupfs.Unlimited, uint64(cgroupfs.CPUPeriod), 100000, uint64(cgroupfs.CPUPeriods), 0,
-				uint64(cgroupfs.CPUThrottledPeriods), 0, uint64(cgroupfs.CPUThrottled), 0, uint64(cgroupfs.CPUBurstPeriods), 0,
-				uint64(cgroupfs.CPUBurst), 0, uint64(cgroupfs.CPUBurstLimit), 0)),
-			map[string]string{"starts_total": "1"},
+			map[cgroupfs.Field]uint64{
+				cgroupfs.CPUQuota: cgroupfs.Unlimited, cgroupfs.CPUPeriod: 100000, cgroupfs.CPUPeriods: 0, cgroupfs.CPUThrottledPeriods: 0,
+				cgroupfs.CPUThrottled: 0, cgroupfs.CPUBurstPeriods: 0, cgroupfs.CPUBurst: 0, cgroupfs.CPUBurstLimit: 0,
+			}, nil,
 		},
-		{
-			"no cpu.max at all",
-			plainContainer(f(uint64(cgroupfs.CPUPeriods), 0, uint64(cgroupfs.CPUThrottled), 0)),
-			map[string]string{"starts_total": "1"},
-		},
+		{"no cpu.max at all", map[cgroupfs.Field]uint64{cgroupfs.CPUPeriods: 0, cgroupfs.CPUThrottled: 0}, nil},
 		{
 			"quota, nothing throttled yet",
-			plainContainer(f(uint64(cgroupfs.CPUQuota), 20000, uint64(cgroupfs.CPUPeriod), 200000, uint64(cgroupfs.CPUPeriods), 0,
-				uint64(cgroupfs.CPUThrottledPeriods), 0, uint64(cgroupfs.CPUThrottled), 0, uint64(cgroupfs.CPUBurstLimit), 5000)),
+			map[cgroupfs.Field]uint64{
+				cgroupfs.CPUQuota: 20000, cgroupfs.CPUPeriod: 200000, cgroupfs.CPUPeriods: 0, cgroupfs.CPUThrottledPeriods: 0,
+				cgroupfs.CPUThrottled: 0, cgroupfs.CPUBurstLimit: 5000,
+			},
 			map[string]string{
 				"cpu_limit_cores": "0.1", "cpu_periods_total": "0", "cpu_throttled_periods_total": "0",
-				"cpu_throttled_seconds_total": "0", "cpu_burst_limit_seconds": "0.005", "starts_total": "1",
+				"cpu_throttled_seconds_total": "0", "cpu_burst_limit_seconds": "0.005",
 			},
 		},
 		{
-			"quota taken away", quotaGone,
-			map[string]string{"cpu_periods_total": "4", "cpu_throttled_seconds_total": "1.234567", "starts_total": "1"},
+			"quota taken away",
+			map[cgroupfs.Field]uint64{
+				cgroupfs.CPUQuota: cgroupfs.Unlimited, cgroupfs.CPUPeriod: 100000, cgroupfs.CPUPeriods: 4, cgroupfs.CPUThrottled: 1234567,
+			},
+			map[string]string{"cpu_periods_total": "4", "cpu_throttled_seconds_total": "1.234567"},
 		},
+	}
+}
+
+func memoryCases() []valuesCase {
+	return []valuesCase{
 		{
 			"no limit",
-			plainContainer(f(uint64(cgroupfs.MemoryMax), cgroupfs.Unlimited, uint64(cgroupfs.MemoryHigh), cgroupfs.Unlimited,
-				uint64(cgroupfs.PIDsMax), cgroupfs.Unlimited, uint64(cgroupfs.MemoryMin), 0)),
-			map[string]string{"memory_min_bytes": "0", "starts_total": "1"},
+			map[cgroupfs.Field]uint64{
+				cgroupfs.MemoryMax: cgroupfs.Unlimited, cgroupfs.MemoryHigh: cgroupfs.Unlimited, cgroupfs.PIDsMax: cgroupfs.Unlimited,
+				cgroupfs.MemoryMin: 0,
+			},
+			map[string]string{"memory_min_bytes": "0"},
 		},
 		{
-			"working set does not go below 0",
-			plainContainer(f(uint64(cgroupfs.MemoryCurrent), 100, uint64(cgroupfs.MemoryInactiveFile), 300)),
+			"working set does not go below 0", map[cgroupfs.Field]uint64{cgroupfs.MemoryCurrent: 100, cgroupfs.MemoryInactiveFile: 300},
 			map[string]string{
-				"memory_usage_bytes": "100", "memory_working_set_bytes": "0", `memory_stat_bytes{type="inactive_file"}`: "300", "starts_total": "1",
+				"memory_usage_bytes": "100", "memory_working_set_bytes": "0", `memory_stat_bytes{type="inactive_file"}`: "300",
 			},
 		},
+		{"may not swap", map[cgroupfs.Field]uint64{cgroupfs.SwapCurrent: 0, cgroupfs.SwapMax: 0, cgroupfs.SwapEventFail: 0}, nil},
 		{
-			"may not swap", plainContainer(f(uint64(cgroupfs.SwapCurrent), 0, uint64(cgroupfs.SwapMax), 0, uint64(cgroupfs.SwapEventFail), 0)),
-			map[string]string{"starts_total": "1"},
+			"may swap", map[cgroupfs.Field]uint64{cgroupfs.SwapCurrent: 0, cgroupfs.SwapMax: cgroupfs.Unlimited, cgroupfs.SwapEventFail: 0},
+			map[string]string{"swap_usage_bytes": "0", `swap_events_total{event="fail"}`: "0"},
 		},
 		{
-			"may swap", plainContainer(f(uint64(cgroupfs.SwapCurrent), 0, uint64(cgroupfs.SwapMax), cgroupfs.Unlimited, uint64(cgroupfs.SwapEventFail), 0)),
-			map[string]string{"swap_usage_bytes": "0", `swap_events_total{event="fail"}`: "0", "starts_total": "1"},
+			"may not swap any more", map[cgroupfs.Field]uint64{cgroupfs.SwapCurrent: 4096, cgroupfs.SwapMax: 0, cgroupfs.SwapEventFail: 2},
+			map[string]string{"swap_usage_bytes": "4096", `swap_events_total{event="fail"}`: "2"},
 		},
-	} {
+	}
+}
+
+func TestContainerValues(t *testing.T) {
+	for _, test := range slices.Concat(cpuCases(), memoryCases()) {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, containerSamples(t, test.container)); diff != "" {
+			want := map[string]string{"starts_total": "1"}
+			maps.Copy(want, test.want)
+			if diff := cmp.Diff(want, containerSamples(t, plainContainer(test.fields))); diff != "" {
 				t.Errorf("samples (-want +got):\n%s", diff)
 			}
 		})
@@ -247,101 +253,6 @@ func TestRowsAreSortedAndForgotten(t *testing.T) {
 			t.Errorf("%d rows are kept of containers that are gone", len(p.rows))
 		}
 	}
-}
-
-func TestSelection(t *testing.T) {
-	registry := prometheus.NewRegistry()
-	if _, err := NewSelfMetrics(registry, Build{}); err != nil {
-		t.Fatal(err)
-	}
-	whole := func(expression string) *regexp.Regexp { return regexp.MustCompile("^(?:" + expression + ")$") }
-	const detail, plain = "slicewatch_container_memory_refaults_total", "slicewatch_container_pids"
-	for _, test := range []struct {
-		name            string
-		selection       Selection
-		present, absent []string
-	}{
-		{"default", Selection{}, []string{plain, "go_goroutines"}, []string{detail, "slicewatch_pod_pids_limit"}},
-		{"all", Selection{DetailAll: true}, []string{plain, detail, "slicewatch_pod_pids_limit"}, nil},
-		{"include", Selection{Include: whole(detail)}, []string{plain, detail}, []string{"slicewatch_pod_memory_refaults_total"}},
-		{"exclude", Selection{Exclude: whole("go_.*|" + plain)}, nil, []string{plain, "go_goroutines"}},
-		{"exclude wins", Selection{DetailAll: true, Include: whole(detail), Exclude: whole(detail)}, []string{plain}, []string{detail}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			found := parse(t, text(t, NewGatherer(storeOf(fullSnapshot()), registry, test.selection)))
-			for _, name := range test.present {
-				if found[name] == nil {
-					t.Errorf("%s is missing", name)
-				}
-			}
-			for _, name := range test.absent {
-				if found[name] != nil {
-					t.Errorf("%s is there", name)
-				}
-			}
-		})
-	}
-}
-
-func TestNamespacesExclude(t *testing.T) {
-	s := fullSnapshot()
-	s.Pods = append(s.Pods, fullPod(2, "kube-system", "dns"))
-	s.Containers = append(s.Containers, fullContainer(2, "kube-system", "dns", "coredns"), fullContainer(3, "", "uid", "0123456789ab"))
-	selection := Selection{NamespacesExclude: regexp.MustCompile("^(?:kube-.*|)$")}
-	for name, g := range map[string]*Gatherer{
-		"own": NewGatherer(storeOf(s), nil, selection), "cadvisor": NewCadvisorGatherer(storeOf(s), selection),
-	} {
-		exposition := text(t, g)
-		if strings.Contains(exposition, "kube-system") {
-			t.Errorf("%s: the excluded namespace is there", name)
-		}
-		if !strings.Contains(exposition, `namespace="shop"`) || !strings.Contains(exposition, "0123456789ab") {
-			t.Errorf("%s: another namespace or an unknown one is missing", name)
-		}
-	}
-}
-
-func TestHostileLabelValues(t *testing.T) {
-	c := fullContainer(1, "shop", "a\"b\\c\nd\x00", "bad\xff\xfeutf8")
-	c.Identity.Image = strings.Repeat("ä", 3000)
-	store := storeOf(snapshot.Snapshot{Containers: []snapshot.Container{c}})
-	mfs, done, err := NewGatherer(store, nil, Selection{}).Gather()
-	defer done()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, mf := range mfs {
-		for _, m := range mf.Metric {
-			for _, l := range m.Label {
-				if !utf8.ValidString(l.GetValue()) || len(l.GetValue()) > maxLabelBytes {
-					t.Errorf("%s: label %s is %d bytes, valid: %t", mf.GetName(), l.GetName(), len(l.GetValue()), utf8.ValidString(l.GetValue()))
-				}
-			}
-		}
-	}
-	got := make(map[string]string)
-	for _, l := range parse(t, text(t, NewGatherer(store, nil, Selection{})))["slicewatch_container_pids"].GetMetric()[0].Label {
-		got[l.GetName()] = l.GetValue()
-	}
-	want := map[string]string{"namespace": "shop", "pod": "a\"b\\c\nd\x00", "container": "bad?utf8", "qos": "burstable"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("labels after a parser read them back (-want +got):\n%s", diff)
-	}
-}
-
-func FuzzCleanLabelValue(f *testing.F) {
-	for _, seed := range []string{"", "web-1", "bad\xff\xfeutf8", strings.Repeat("ä", 600), strings.Repeat("\xf0\x9f", 700), strings.Repeat("x", 1024) + "é"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		got := cleanLabelValue(value)
-		if !utf8.ValidString(got) || len(got) > maxLabelBytes {
-			t.Errorf("%q became %q", value, got)
-		}
-		if utf8.ValidString(value) && len(value) <= maxLabelBytes && got != value {
-			t.Errorf("%q became %q for no reason", value, got)
-		}
-	})
 }
 
 func TestBeforeTheFirstSnapshot(t *testing.T) {

@@ -223,6 +223,13 @@ func addRecorded(s *snapshot.Snapshot, c *cgroupfs.Cgroup, reading cgroupfs.Read
 			m.Total.Set(f, v)
 		}
 	}
+	if c.Level < cgroupfs.LevelPod {
+		// What slices count themselves is always 0; the sampler sums.
+		for _, f := range []cgroupfs.Field{cgroupfs.CPUPeriods, cgroupfs.CPUThrottledPeriods, cgroupfs.CPUThrottled,
+			cgroupfs.CPUBurstPeriods, cgroupfs.CPUBurst} {
+			m.Total.Unset(f)
+		}
+	}
 	s.Cgroups[c.Level]++
 	started := taken.Add(-time.Hour)
 	switch c.Level {
