@@ -177,7 +177,7 @@ func registryFamilies() []family {
 			help: "How long reading all cgroups took, by the reader that did it: files or bpf.",
 		}, {
 			name: nameSweepErrors, kind: counter, labels: []string{"reason"},
-			help: "Reads that failed for another reason than that the cgroup was gone.",
+			help: "What went wrong in sweeps. reason=vanished is normal: a cgroup that was removed while it was read.",
 		}, {
 			name: nameEventsLost, kind: counter, labels: []string{"source"},
 			help: "Events that the agent did not get because a buffer was full.",
