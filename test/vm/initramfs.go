@@ -66,6 +66,9 @@ func writeInitramfs(ctx context.Context, cfg Config, kernel Kernel, dir string) 
 	if err := file.Close(); err != nil {
 		return "", fmt.Errorf("write the initial RAM disk: %w", err)
 	}
+	if err := os.Remove(initPath); err != nil {
+		return "", fmt.Errorf("tidy the machine's folder: %w", err)
+	}
 	return diskPath, checkRoom(cfg, archive.pos)
 }
 

@@ -124,8 +124,8 @@ func openKernel(cfg Config, dir string) (Kernel, error) {
 	return Kernel{}, fmt.Errorf("%s has no modules of %s: remove it to have it fetched again", dir, release)
 }
 
-// keepOnly removes everything of a package but the image and the modules, and
-// of the modules those that a virtual machine has no use for.
+// keepOnly removes everything of a package but what is below boot, lib and usr:
+// the image and the modules. The documentation goes too.
 func keepOnly(dir string) error {
 	keep := []string{"boot", "lib", "usr"}
 	entries, err := os.ReadDir(dir)

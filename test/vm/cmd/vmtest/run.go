@@ -46,7 +46,12 @@ func runMatrix(ctx context.Context, o options, dir string, out, messages io.Writ
 			printer := gotest.Printer{Out: out, Prefix: modulePath, SkipIsFailure: o.noSkip}
 			if err := runMachine(ctx, o, config(o, arch, suite, binaries, messages), binaries, &printer); err != nil {
 				// A result like others: the next machine may still tell something.
-				printer.Report(gotest.Result{Package: "machine", Test: arch + " " + suite, Status: gotest.Fail, Output: err.Error()})
+				reason := err.Error()
+				if printer.Counts.Failed > 0 {
+					// The test that it happened to has shown the console already.
+					reason, _, _ = strings.Cut(reason, "\n")
+				}
+				printer.Report(gotest.Result{Package: "machine", Test: arch + " " + suite, Status: gotest.Fail, Output: reason})
 			}
 			fmt.Fprintf(out, "%s %s: %s\n", arch, suite, printer.Counts)
 			total.Add(printer.Counts)
