@@ -44,6 +44,10 @@ vet: ## go vet, for both architectures
 lint: $(LINT) ## the linters of .golangci.yml (built at the first use: 2 CPU minutes)
 	$(LINT) run ./...
 
+.PHONY: lint-fix
+lint-fix: $(LINT) ## mend what the linters can mend by themselves
+	$(LINT) run --fix ./...
+
 $(LINT): test/tools/golangci-lint/go.sum
 	@echo "building golangci-lint"
 	@mkdir -p $(@D)
@@ -71,6 +75,10 @@ vm-test-if-possible:
 		{ command -v qemu-system-aarch64 && command -v qemu-system-x86_64; } >/dev/null; then \
 		$(MAKE) --no-print-directory vm-test; \
 	else echo "skipped: vm-test, as QEMU is not installed and only root can install it"; fi
+
+.PHONY: demo
+demo: ## the agent in a virtual machine with a small made-up cluster, until interrupted
+	go run ./test/demo $(DEMO_FLAGS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME (default 20s)
