@@ -5,10 +5,7 @@ package vm
 import (
 	"fmt"
 	"io"
-	"maps"
 	"runtime"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -76,9 +73,8 @@ func (c Config) complete() (Config, error) {
 	if c.Arch == "" {
 		c.Arch = runtime.GOARCH
 	}
-	if _, known := emulators[c.Arch]; !known {
-		return c, fmt.Errorf("architecture %q is not supported: use one of %s", c.Arch,
-			strings.Join(slices.Sorted(maps.Keys(emulators)), ", "))
+	if _, err := emulatorOf(c.Arch); err != nil {
+		return c, err
 	}
 	if c.Suite == "" {
 		c.Suite = defaultSuite

@@ -19,7 +19,7 @@ func TestConfigRefuses(t *testing.T) {
 		cfg  Config
 		want string
 	}{
-		"architecture":         {Config{Arch: "mips"}, "use one of amd64, arm64"},
+		"architecture":         {Config{Arch: "mips"}, "use arm64 or amd64"},
 		"processors and clock": {Config{InstructionClock: true, CPUs: 2}, "one processor"},
 		"negative memory":      {Config{MemoryMiB: -1}, "cannot be negative"},
 		"no guest port":        {Config{Forwards: []Forward{{HostPort: 80}}}, "ports are 1 to 65535"},
@@ -61,11 +61,15 @@ func TestQEMUArgs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			e, err := emulatorOf(cfg.Arch)
+			if err != nil {
+				t.Fatal(err)
+			}
 			swap := ""
 			if cfg.SwapMiB > 0 {
 				swap = "/run/swap"
 			}
-			got := strings.Join(qemuArgs(cfg, kernel, "/run/initramfs", swap, []int{4000, 4001, 8080}), "\n") + "\n"
+			got := strings.Join(qemuArgs(e, cfg, kernel, "/run/initramfs", swap, []int{4000, 4001, 8080}), "\n") + "\n"
 			golden := filepath.Join("testdata", "qemu-"+name+".golden")
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {

@@ -56,7 +56,10 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := emulators[cfg.Arch]
+	e, err := emulatorOf(cfg.Arch)
+	if err != nil {
+		return nil, err
+	}
 	if err := requireTool(ctx, cfg, e.program, e.debianPackage); err != nil {
 		return nil, err
 	}
@@ -68,14 +71,14 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the machine's folder: %w", err)
 	}
-	m, err := startIn(ctx, cfg, kernel, dir)
+	m, err := startIn(ctx, e, cfg, kernel, dir)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return m, nil
 }
 
-func startIn(ctx context.Context, cfg Config, kernel Kernel, dir string) (*Machine, error) {
+func startIn(ctx context.Context, e emulator, cfg Config, kernel Kernel, dir string) (*Machine, error) {
 	initramfs, err := writeInitramfs(ctx, cfg, kernel, dir)
 	if err != nil {
 		return nil, err
@@ -89,8 +92,8 @@ func startIn(ctx context.Context, cfg Config, kernel Kernel, dir string) (*Machi
 		if err != nil {
 			return nil, err
 		}
-		args := qemuArgs(cfg, kernel, initramfs, swapFile, ports)
-		m, err := power(ctx, cfg, args)
+		args := qemuArgs(e, cfg, kernel, initramfs, swapFile, ports)
+		m, err := power(ctx, e.program, cfg, args)
 		if errors.Is(err, errPort) && attempt < portAttempts {
 			continue
 		}
@@ -105,10 +108,10 @@ func startIn(ctx context.Context, cfg Config, kernel Kernel, dir string) (*Machi
 }
 
 // power starts QEMU and waits for the guest to be reachable.
-func power(ctx context.Context, cfg Config, args []string) (*Machine, error) {
+func power(ctx context.Context, program string, cfg Config, args []string) (*Machine, error) {
 	begin := time.Now()
 	m := &Machine{cfg: cfg, console: newConsole(cfg.Console), watched: make(chan struct{})}
-	q, err := startQEMU(emulators[cfg.Arch].program, args, m.console)
+	q, err := startQEMU(program, args, m.console)
 	if err != nil {
 		return nil, err
 	}

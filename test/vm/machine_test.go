@@ -230,7 +230,7 @@ func TestKernelPanicIsReported(t *testing.T) {
 }
 
 func TestTimeoutEndsTheMachine(t *testing.T) {
-	m := boot(t, func(c *Config) { c.Timeout = 30 * time.Second })
+	m := boot(t, func(c *Config) { c.Timeout = time.Minute })
 	code, err := m.Run(t.Context(), Command{Path: "/bin/helper", Args: []string{"wait"}}, nil, nil)
 	if code != -1 || !errors.Is(err, ErrEnded) {
 		t.Errorf("status %d, error %v; want -1 and ErrEnded", code, err)

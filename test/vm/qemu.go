@@ -22,39 +22,41 @@ type emulator struct {
 	// machine has the options of the board and the processor.
 	machine []string
 	console string
-	// append has words of the kernel's command line.
-	append []string
 }
 
-// emulators is a table, never written to.
+// emulatorOf knows the architectures that are supported.
 //
 // pauth-impdef: pointer authentication by QEMU's own hash instead of the
 // architected one, which alone takes two thirds of an emulated boot.
-var emulators = map[string]emulator{
-	"arm64": {
-		program: "qemu-system-aarch64", debianPackage: "qemu-system-arm",
-		machine: []string{"-machine", "virt", "-cpu", "max,pauth-impdef=on"},
-		console: "ttyAMA0",
-	},
-	"amd64": {
-		program: "qemu-system-x86_64", debianPackage: "qemu-system-x86",
-		machine: []string{"-machine", "q35", "-cpu", "max"},
-		console: "ttyS0",
-	},
+func emulatorOf(arch string) (emulator, error) {
+	switch arch {
+	case "arm64":
+		return emulator{
+			program: "qemu-system-aarch64", debianPackage: "qemu-system-arm",
+			machine: []string{"-machine", "virt", "-cpu", "max,pauth-impdef=on"},
+			console: "ttyAMA0",
+		}, nil
+	case "amd64":
+		return emulator{
+			program: "qemu-system-x86_64", debianPackage: "qemu-system-x86",
+			machine: []string{"-machine", "q35", "-cpu", "max"},
+			console: "ttyS0",
+		}, nil
+	default:
+		return emulator{}, fmt.Errorf("architecture %q is not supported: use arm64 or amd64", arch)
+	}
 }
 
 // qemuArgs is the whole command line. Ports are host ports, of the way in and
 // then of cfg.Forwards.
-func qemuArgs(cfg Config, kernel Kernel, initramfs, swapFile string, ports []int) []string {
-	e := emulators[cfg.Arch]
+func qemuArgs(e emulator, cfg Config, kernel Kernel, initramfs, swapFile string, ports []int) []string {
 	accel := []string{"-accel", "tcg,thread=multi"}
 	if cfg.InstructionClock {
 		accel = []string{"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"}
 	}
 	// An oops is made a panic, and a panic ends the machine (-no-reboot), so
 	// that neither is overlooked or waited for.
-	words := []string{"console=" + e.console, "quiet", "panic=-1", "oops=panic"}
-	words = append(append(words, e.append...), cfg.Append...)
+	words := append([]string{"console=" + e.console, "quiet", "panic=-1", "oops=panic"}, cfg.Append...)
 	network := "user,id=net,ipv6=off" + hostForward(ports[0], "", wire.Port)
 	for i, f := range cfg.Forwards {
 		network += hostForward(ports[1+i], f.GuestAddress, f.GuestPort)
