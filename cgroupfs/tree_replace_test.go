@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // replace puts another, empty directory in the place of dir. Renaming makes
@@ -103,4 +105,21 @@ func TestTreeShortLifeIsNoChange(t *testing.T) {
 	tree.rebuild()
 	wantPaths(t, "gone", tree.changes.Gone)
 	wantPaths(t, "born", tree.changes.Born, "")
+}
+
+// A cgroup that was written to and then removed is gone, and nothing else.
+func TestTreeRewrittenThenGone(t *testing.T) {
+	root := t.TempDir()
+	pod := makePod(t, root, "burstable", 1, 1)
+	tree := newTestTree(t, root, TreeConfig{Watch: true})
+	refresh(t, tree)
+	n := tree.top.children["burstable"].children[podName(1)].children[containerName(0)]
+	err := tree.watch.take(encode(notice{watch: n.watch, mask: unix.IN_MODIFY, name: []byte("memory.max")}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rmdir(t, filepath.Join(pod, n.name))
+	changes := refresh(t, tree)
+	wantPaths(t, "gone", changes.Gone, "/burstable/"+podName(1)+"/"+n.name)
+	wantPaths(t, "rewritten", changes.Rewritten)
 }
