@@ -28,6 +28,7 @@ type apiServer struct {
 	requests []*http.Request
 	old      bool // does not know streaming lists
 	status   int  // if not 0, the answer to everything
+	listOnly bool // forbids to watch
 	breaks   chan struct{}
 }
 
@@ -87,7 +88,7 @@ func (a *apiServer) seen() []*http.Request {
 func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	a.requests = append(a.requests, r)
-	status, old := a.status, a.old
+	status, old, listOnly := a.status, a.old, a.listOnly
 	a.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	query := r.URL.Query()
@@ -98,6 +99,8 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, http.StatusNotFound)
 	case query.Get("watch") == "":
 		a.list(w)
+	case listOnly:
+		a.refuse(w, http.StatusForbidden)
 	case old && query.Get("sendInitialEvents") != "":
 		a.refuse(w, http.StatusUnprocessableEntity)
 	default:

@@ -53,36 +53,33 @@ func (s *Source) listWatch(client *typedcorev1.CoreV1Client, host string) cache.
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			options.FieldSelector = ours
 			list, err := pods.List(ctx, options)
-			s.answered(ctx, err, host)
+			if err != nil {
+				// An answer alone is no good news: the watch may be forbidden.
+				s.answered(ctx, err, host)
+			}
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			options.FieldSelector = ours
 			w, err := pods.Watch(ctx, options)
-			if isUnsupported(err) && options.SendInitialEvents != nil {
-				// An older API server; the informer goes on with a plain list.
-				return w, err
+			if err != nil && options.SendInitialEvents != nil {
+				// Older API servers do not know this way to list. Whatever it
+				// was, a plain list comes next, and its outcome counts.
+				return w, interruptible(err)
 			}
 			s.answered(ctx, err, host)
-			return w, interruptible(err, options)
+			return w, err
 		},
 	}
 	return cache.ToListWatcherWithWatchListSemantics(lw, client)
 }
-
-// isUnsupported says whether the API server does not know how to begin a watch
-// with the pods that there are (streaming lists, Kubernetes 1.27).
-func isUnsupported(err error) bool { return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) }
 
 // interruptible hides from client-go's reflector that it may repeat the first,
 // listing watch at once: it would wait for its back-off without looking at the
 // context (watchList in tools/cache/reflector.go), and keep the agent from
 // ending for up to a minute. Any other error makes it wait in a place where
 // the context counts.
-func interruptible(err error, options metav1.ListOptions) error {
-	if err == nil || options.SendInitialEvents == nil {
-		return err
-	}
+func interruptible(err error) error {
 	if utilnet.IsConnectionRefused(err) || apierrors.IsTooManyRequests(err) {
 		return errors.New(err.Error())
 	}

@@ -58,9 +58,10 @@ type Source struct {
 	sink Sink
 	load func() (*rest.Config, error)
 
-	mu     sync.Mutex
-	synced bool
-	reason string // why the API server does not answer; empty if it does
+	mu       sync.Mutex
+	synced   bool
+	watching bool
+	reason   string // why the API server does not answer, or empty
 }
 
 // New returns a source that hands its facts to sink once it runs.
@@ -189,13 +190,14 @@ func (s *Source) deleted(obj any) {
 	}
 }
 
-// answered is called with the outcome of every request to the API server.
+// answered is called with each error of the API server and each watch that it
+// began.
 func (s *Source) answered(ctx context.Context, err error, host string) {
 	if ctx.Err() != nil {
 		return
 	}
 	s.health(func() {
-		s.reason = ""
+		s.watching, s.reason = err == nil, ""
 		if err != nil {
 			s.reason = explain(err, target{host: host, kubeconfig: s.cfg.Kubeconfig})
 		}
@@ -203,7 +205,7 @@ func (s *Source) answered(ctx context.Context, err error, host string) {
 }
 
 // health changes the state and reports it. The source is up once it has all
-// pods and the last request was answered.
+// pods and as long as it watches them.
 func (s *Source) health(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,7 +213,7 @@ func (s *Source) health(change func()) {
 	switch {
 	case s.reason != "":
 		s.cfg.Report(false, s.reason)
-	case s.synced:
+	case s.synced && s.watching:
 		s.cfg.Report(true, "")
 	}
 }

@@ -216,6 +216,26 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A role that lacks one verb must not make the source come and go.
+func TestMayListNotWatch(t *testing.T) {
+	server := newAPIServer(t)
+	server.listOnly = true
+	server.change("ADDED", pod("p", "uid"))
+	server.Start()
+	r := follow(t, &rest.Config{Host: server.URL})
+	r.waitReason(t, "get, list, watch on pods")
+	r.wait(t, "several attempts", func() bool { return len(r.reports) > 2 })
+	r.mu.Lock()
+	for _, report := range r.reports {
+		if report != r.reports[0] {
+			t.Errorf("reported %q, then %q", r.reports[0], report)
+		}
+	}
+	r.mu.Unlock()
+	server.set(func(a *apiServer) { a.listOnly = false })
+	r.waitUp(t)
+}
+
 func TestUnknownAuthority(t *testing.T) {
 	server := newAPIServer(t)
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
