@@ -23,9 +23,13 @@ import (
 	"github.com/slicewatch/slicewatch/test/kubernetes/controlplane"
 )
 
-// CacheEnv names the environment variable with the directory that things are
-// kept in between runs, which package vm uses too.
-const CacheEnv = "SLICEWATCH_CACHE"
+const (
+	// CacheEnv names the environment variable with the directory that things
+	// are kept in between runs, which package vm uses too.
+	CacheEnv = "SLICEWATCH_CACHE"
+	// DirectoryEnv names the one with Config.Directory, for a second cluster.
+	DirectoryEnv = "SLICEWATCH_CLUSTER"
+)
 
 // Config says which cluster is wanted. The zero value of every field but Log
 // stands for its default or for no.
@@ -33,7 +37,8 @@ type Config struct {
 	// Cache has what is expensive to make; default: $SLICEWATCH_CACHE/kubernetes,
 	// else slicewatch/kubernetes in the user's cache directory.
 	Cache string
-	// Directory has one running cluster; default: cluster in Cache.
+	// Directory has one running cluster; default: $SLICEWATCH_CLUSTER, else
+	// cluster in Cache.
 	Directory string
 	// Arch is the node's architecture, arm64 or amd64; default arm64.
 	Arch string
@@ -60,6 +65,9 @@ func (c Config) complete() (Config, error) {
 			return c, err
 		}
 		c.Cache = cache
+	}
+	if c.Directory == "" {
+		c.Directory = os.Getenv(DirectoryEnv)
 	}
 	if c.Directory == "" {
 		c.Directory = filepath.Join(c.Cache, "cluster")

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"github.com/slicewatch/slicewatch/test/kubernetes/cluster"
+	"github.com/slicewatch/slicewatch/test/kubernetes/install"
+	"github.com/slicewatch/slicewatch/test/kubernetes/workloads"
+)
+
+// What follows these words belongs to a program of its own.
+const (
+	wordKubectl = "kubectl"
+	wordNode    = "node"
+)
+
+// lifeWords are those by which a cluster comes and goes.
+func lifeWords(app *kingpin.Application, config *cluster.Config) []word {
+	build := app.Command("build", "Build all programs that the cache does not have.")
+	up := app.Command("up", "Build what is missing, start the cluster, wait until the node is Ready.")
+	down := app.Command("down", "Stop the cluster.")
+	test := app.Command("test", "Start a cluster, install the agent, run the workloads, run all checks, stop the cluster.")
+	keep := test.Flag("keep", "Leave the cluster running.").Bool()
+	for _, clause := range []*kingpin.CmdClause{up, test} {
+		clause.Flag("arch", "The node's architecture.").Default("arm64").EnumVar(&config.Arch, "arm64", "amd64")
+		clause.Flag("driver", "The node's cgroup driver.").Default(cluster.DriverSystemd).
+			EnumVar(&config.Driver, cluster.DriverSystemd, cluster.DriverCgroupfs)
+		clause.Flag("cpus", "The node's processors.").Default("2").IntVar(&config.CPUs)
+		clause.Flag("memory-mib", "The node's memory.").Default("3072").IntVar(&config.MemoryMiB)
+	}
+	up.Flag("without-node", "Start the control plane only.").BoolVar(&config.WithoutNode)
+	return []word{
+		{clause: build, run: func(ctx context.Context) error {
+			_, err := cluster.Programs(ctx, *config)
+			return err
+		}},
+		{clause: up, run: func(ctx context.Context) error {
+			c, err := cluster.Up(ctx, *config)
+			if err == nil {
+				fmt.Println(c.Plane.Kubeconfig())
+			}
+			return err
+		}},
+		{clause: down, run: func(ctx context.Context) error { return cluster.Down(ctx, *config) }},
+		{clause: test, run: func(ctx context.Context) error { return runChecks(ctx, *config, *keep) }},
+	}
+}
+
+// useWords are those that need a running cluster.
+func useWords(app *kingpin.Application, config *cluster.Config) []word {
+	kubectl := app.Command(wordKubectl, "Run kubectl as administrator.")
+	kubectlArguments := kubectl.Arg("arguments", "").Strings()
+	node := app.Command(wordNode, "Run a command as root on the node.")
+	nodeCommand := node.Arg("command", "").Required().Strings()
+	return []word{
+		{clause: app.Command("status", "Say what runs."), with: status},
+		{
+			clause: app.Command("kubeconfig", "Print the path of the administrator's kubeconfig."),
+			with: func(_ context.Context, c *cluster.Cluster) error {
+				fmt.Println(c.Plane.Kubeconfig())
+				return nil
+			},
+		},
+		{
+			clause: app.Command("install", "Build the agent from this source tree and put it on the cluster."),
+			with: func(ctx context.Context, c *cluster.Cluster) error {
+				return install.Agent(ctx, c, config.Log)
+			},
+		},
+		{
+			clause: app.Command("workloads", "Run a pod of each kind that the agent has to tell apart."),
+			with: func(ctx context.Context, c *cluster.Cluster) error {
+				return workloads.Run(ctx, c, config.Log)
+			},
+		},
+		{clause: kubectl, with: func(ctx context.Context, c *cluster.Cluster) error {
+			return c.Kubectl(ctx, os.Stdin, os.Stdout, *kubectlArguments...)
+		}},
+		{clause: node, with: func(ctx context.Context, c *cluster.Cluster) error {
+			return runOnNode(ctx, c, *nodeCommand)
+		}},
+	}
+}
+
+// runChecks is the whole end-to-end test.
+func runChecks(ctx context.Context, config cluster.Config, keep bool) (err error) {
+	c, err := cluster.Up(ctx, config)
+	if !keep {
+		defer func() {
+			// Also after an interrupt nothing may stay behind.
+			err = errors.Join(err, cluster.Down(context.WithoutCancel(ctx), config))
+		}()
+	}
+	if err != nil {
+		return err
+	}
+	if err := install.Agent(ctx, c, config.Log); err != nil {
+		return err
+	}
+	if err := workloads.Run(ctx, c, config.Log); err != nil {
+		return err
+	}
+	source, err := cluster.Source(ctx, "test/kubernetes/checks")
+	if err != nil {
+		return err
+	}
+	checks := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-timeout=60m", ".")
+	checks.Dir, checks.Stdout, checks.Stderr = source, os.Stdout, os.Stderr
+	return checks.Run()
+}
+
+func runOnNode(ctx context.Context, c *cluster.Cluster, command []string) error {
+	var input io.Reader
+	// A terminal never ends by itself.
+	if info, err := os.Stdin.Stat(); err == nil && info.Mode()&os.ModeCharDevice == 0 {
+		input = os.Stdin
+	}
+	code, err := c.Node.Stream(ctx, input, os.Stdout, command...)
+	if err == nil && code != 0 {
+		return fmt.Errorf("%s ended with status %d", command[0], code)
+	}
+	return err
+}
+
+func status(ctx context.Context, c *cluster.Cluster) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	fmt.Printf("architecture %s, cgroup driver %s\nkubeconfig %s\n", c.Arch, c.Driver, c.Plane.Kubeconfig())
+	uptime, err := c.Node.Shell(ctx, "cat /proc/uptime")
+	if err != nil {
+		fmt.Println("node:", err)
+	} else {
+		fmt.Print("node: up (uptime and idle time in seconds): ", uptime)
+	}
+	return c.Kubectl(ctx, nil, os.Stdout, "get", "nodes,pods", "--all-namespaces", "--output=wide")
+}
