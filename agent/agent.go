@@ -17,6 +17,7 @@ import (
 
 	"github.com/slicewatch/slicewatch/agent/checkpoint"
 	"github.com/slicewatch/slicewatch/agent/config"
+	"github.com/slicewatch/slicewatch/agent/identity"
 	"github.com/slicewatch/slicewatch/agent/lifecycle"
 	"github.com/slicewatch/slicewatch/agent/procfs"
 	"github.com/slicewatch/slicewatch/agent/sampling"
@@ -38,6 +39,7 @@ type Agent struct {
 	reader  *cgroupfs.FileReader
 	procs   *procfs.FS
 	journal *checkpoint.Journal // nil when the state directory cannot be used
+	names   *identity.Resolver
 	sampler *sampling.Sampler
 	server  *exporter.Server
 }
@@ -130,9 +132,12 @@ func (a *Agent) makeSampler(cfg config.Config, store *snapshot.Store, self *expo
 		a.log.Warn("it cannot be told whether the node was restarted", "error", err)
 		bootID = time.Now().String()
 	}
+	if err := a.makeNames(cfg, node); err != nil {
+		return err
+	}
 	settings := sampling.Config{
 		Interval: cfg.SampleInterval, Retention: cfg.Retention, Root: cfg.Paths.CgroupFS, BootID: bootID, BootTime: bootTime(),
-		Tree: a.tree, Reader: a.reader, Identities: pathIdentities{}, Processes: a.procs, Node: node,
+		Tree: a.tree, Reader: a.reader, Identities: a.names, Processes: a.procs, Node: node,
 		Book: ledger.NewBook(maxEnded), Telemetry: self, Store: store, Logger: a.log,
 	}
 	if err := a.openJournal(cfg.Paths.State, &settings); err != nil {
@@ -141,6 +146,21 @@ func (a *Agent) makeSampler(cfg config.Config, store *snapshot.Store, self *expo
 	}
 	a.sampler = sampling.New(settings)
 	return nil
+}
+
+func (a *Agent) makeNames(cfg config.Config, node *procfs.Node) error {
+	memory, err := node.MemoryBytes()
+	if err != nil {
+		memory = 0 // then no oom_score_adj is expected
+		a.log.Warn("the node's memory is not known", "error", err)
+	}
+	a.names, err = identity.New(identity.Config{
+		NodeName:   cfg.NodeName,
+		Kubernetes: identity.Mode(cfg.Names.Kubernetes), Kubeconfig: cfg.Names.Kubeconfig,
+		Containerd: identity.Mode(cfg.Names.Containerd), ContainerdAddress: cfg.Names.ContainerdAddress,
+		NodeMemoryBytes: int64(memory), Logger: a.log,
+	})
+	return err
 }
 
 // openJournal brings back the counters that an earlier agent left.
@@ -175,11 +195,9 @@ func (a *Agent) Addresses() []net.Addr { return a.server.Addresses() }
 
 // Run works until ctx ends or a part fails, and closes everything.
 func (a *Agent) Run(ctx context.Context) error {
-	for _, address := range a.Addresses() {
-		a.log.Info("serving metrics", "address", address.String())
-	}
 	err := lifecycle.Group{Services: []lifecycle.Service{
 		service{"cgroup watch", a.tree.Run},
+		service{"names", a.names.Run},
 		service{"sampler", a.sampler.Run},
 		service{"web server", a.server.Run},
 	}}.Run(ctx)

@@ -19,6 +19,7 @@ type Config struct {
 	Cgroup Cgroup
 	// NodeName is the Kubernetes node's name. It is never empty after Load.
 	NodeName string
+	Names    Names
 	// SampleInterval is the time from one sweep to the next, 100ms to 1m.
 	SampleInterval time.Duration
 	// Retention is how long what ended is still exported, 1m to 24h.
@@ -46,6 +47,17 @@ type Cgroup struct {
 	// MaxOpenFiles bounds the control files that are kept open. 0: derive it
 	// from RLIMIT_NOFILE.
 	MaxOpenFiles int
+}
+
+// Names says whom the agent asks for the names of pods and containers.
+type Names struct {
+	// Kubernetes and Containerd are "auto" or "off".
+	Kubernetes, Containerd string
+	// Kubeconfig is how to reach the API server; empty: as the pod's service
+	// account.
+	Kubeconfig string
+	// ContainerdAddress is the path of containerd's socket.
+	ContainerdAddress string
 }
 
 // Metrics says which metric families are exported.
@@ -91,6 +103,10 @@ func Default() Config {
 			ProcFS:   "/proc",
 			State:    "/var/lib/slicewatch",
 		},
+		Names: Names{
+			Kubernetes: "auto", Containerd: "auto",
+			ContainerdAddress: "/run/containerd/containerd.sock",
+		},
 		SampleInterval: time.Second,
 		Retention:      5 * time.Minute,
 		Web:            Web{ListenAddresses: []string{":9779"}},
@@ -109,6 +125,10 @@ func settings(c *Config) []setting {
 		{"node.name", "Name of the Kubernetes node. Default: $NODE_NAME, else the host's name.", text{&c.NodeName}},
 		{"cgroup.root", "Cgroup that kubepods is in, where detection fails (the kubelet's --cgroup-root).", cgroupPath{&c.Cgroup.Root}},
 		{"cgroup.max-open-files", "How many control files are kept open; 0 derives it from the limit on open files.", count{&c.Cgroup.MaxOpenFiles}},
+		{"kubernetes", "Ask the API server for the names of this node's pods: auto or off.", onOff(&c.Names.Kubernetes)},
+		{"kubeconfig", "How to reach the API server; default: as the pod's service account.", text{&c.Names.Kubeconfig}},
+		{"containerd", "Ask containerd for the names of containers: auto or off.", onOff(&c.Names.Containerd)},
+		{"containerd.address", "Path of containerd's socket.", path{&c.Names.ContainerdAddress}},
 		{"sample.interval", "Time from one sweep of the cgroups to the next, 100ms to 1m.",
 			duration{&c.SampleInterval, 100 * time.Millisecond, time.Minute}},
 		{"retention", "How long ended pods and containers are still exported, 1m to 24h.",
@@ -126,6 +146,8 @@ func settings(c *Config) []setting {
 		{"log.format", "Log format: logfmt or json.", choice{&c.Log.Format, []string{"logfmt", "json"}}},
 	}
 }
+
+func onOff(to *string) value { return choice{to, []string{"auto", "off"}} }
 
 // setting is one setting: its name as a flag, which the others derive from.
 type setting struct {

@@ -38,6 +38,15 @@ func (n *Node) MemoryBytes() (uint64, error) {
 	return *info.MemTotalBytes, nil
 }
 
+// HasSwap says whether the node has swap space, from /proc/meminfo.
+func (n *Node) HasSwap() (bool, error) {
+	info, err := n.fs.Meminfo()
+	if err != nil {
+		return false, fmt.Errorf("read the node's swap: %w", err)
+	}
+	return info.SwapTotal != nil && *info.SwapTotal > 0, nil
+}
+
 // CPUs returns the number of online CPUs, which are those that /proc/stat lists.
 func (n *Node) CPUs() (int, error) {
 	stat, err := n.fs.Stat()

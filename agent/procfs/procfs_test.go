@@ -115,6 +115,9 @@ func TestNode(t *testing.T) {
 	if bytes, err := n.MemoryBytes(); err != nil || bytes < 1<<20 {
 		t.Errorf("memory %d, %v", bytes, err)
 	}
+	if _, err := n.HasSwap(); err != nil {
+		t.Error(err)
+	}
 	if cpus, err := n.CPUs(); err != nil || cpus < 1 {
 		t.Errorf("CPUs %d, %v", cpus, err)
 	}
@@ -132,7 +135,8 @@ func TestNodeWithoutFiles(t *testing.T) {
 	_, err2 := n.CPUs()
 	_, err3 := n.Pressure("cpu")
 	_, err4 := n.BootID()
-	for _, err := range []error{err1, err2, err3, err4} {
+	_, err5 := n.HasSwap()
+	for _, err := range []error{err1, err2, err3, err4, err5} {
 		if !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("error %v, want one that says what does not exist", err)
 		}

@@ -65,6 +65,16 @@ func (s *Sampler) read(m *member) {
 		s.complain.about("read", err)
 	}
 	m.read, m.readAt = true, at
+	if s.noSwap {
+		for _, f := range swapFields {
+			m.reading.Unset(f)
+		}
+	}
+}
+
+// swapFields have files on nodes without swap too, where they say nothing.
+var swapFields = []cgroupfs.Field{
+	cgroupfs.SwapCurrent, cgroupfs.SwapMax, cgroupfs.SwapEventHigh, cgroupfs.SwapEventMax, cgroupfs.SwapEventFail,
 }
 
 // account joins a member with its names, carries its counters and its peaks.

@@ -55,6 +55,7 @@ type Processes interface {
 type Node interface {
 	CPUs() (int, error)
 	MemoryBytes() (uint64, error)
+	HasSwap() (bool, error)
 	Pressure(resource string) (procfs.Pressure, error)
 }
 
@@ -113,6 +114,7 @@ type Sampler struct {
 	sources   sources
 	node      snapshot.Node
 	nodeDue   time.Time
+	noSwap    bool
 	counts    struct {
 		sweeps, late, stateWrites, stateErrors, fell uint64
 	}
@@ -196,6 +198,7 @@ func (s *Sampler) between(now time.Time) {
 // sweep reads everything once and publishes it.
 func (s *Sampler) sweep(now time.Time) {
 	s.counts.sweeps++
+	s.readNode(now)
 	changes, err := s.cfg.Tree.Refresh()
 	if err != nil {
 		s.complain.about("tree", err)
@@ -209,7 +212,6 @@ func (s *Sampler) sweep(now time.Time) {
 		s.account(m, now)
 	}
 	s.accountClasses()
-	s.readNode(now)
 	if s.first {
 		s.first = false
 		if n := s.cfg.Book.CloseUnseen(now, s.lives); n > 0 {

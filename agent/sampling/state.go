@@ -71,6 +71,8 @@ func (s *Sampler) readNode(now time.Time) {
 		if err != nil {
 			s.sources.node = err
 		}
+		swap, err := s.cfg.Node.HasSwap()
+		s.noSwap = err == nil && !swap
 	}
 	for r := range snapshot.NumResources {
 		s.node.Pressure[r] = snapshot.Pressure{}

@@ -203,6 +203,7 @@ func (w *world) gone(pid int) error {
 type node struct{}
 
 func (node) CPUs() (int, error)                       { return 4, nil }
+func (node) HasSwap() (bool, error)                   { return false, nil }
 func (node) MemoryBytes() (uint64, error)             { return 24 << 30, nil }
 func (node) Pressure(string) (procfs.Pressure, error) { return procfs.Pressure{}, fmt.Errorf("no PSI") }
 

@@ -184,7 +184,7 @@ func TestFrozenTree(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 			defer cancel()
-			if err := tree.Frozen(ctx, layout.pods, layout.each); err != nil {
+			if err := tree.Frozen(ctx, layout.pods, layout.each, func(s string) { t.Log(s) }); err != nil {
 				t.Fatal(err)
 			}
 			a := start(t, settings(t))
@@ -220,7 +220,7 @@ func checkFacts(t *testing.T, tree *kubetree.Tree, n node, got Series) {
 		for _, c := range tree.Containers(pod) {
 			labels := map[string]string{"pod": pod.UID, "qos": pod.QoS.String(), "container": c.ID[:12]}
 			name := func(fact string) string { return labelled("slicewatch_container_"+fact, labels) }
-			info := with(with(labels, "uid", pod.UID), "container_id", runtimeOf(c.Path)+"://"+c.ID)
+			info := with(with(labels, "uid", pod.UID), "container_id", scheme(c.Path)+c.ID)
 			want[labelled("slicewatch_container_info", info)] = 1
 			want[name("starts_total")] = 1
 			want[name("oom_score_adj")] = procNumber(t, c.PID, "oom_score_adj")
@@ -263,13 +263,15 @@ func (n node) at(path string) truth.Cgroup {
 	return nil
 }
 
-func runtimeOf(path string) string {
-	for _, r := range []string{"containerd", "crio", "docker"} {
-		if strings.Contains(filepath.Base(path), r+"-") {
-			return strings.Replace(r, "crio", "cri-o", 1)
+// scheme is the runtime that a container's cgroup is named after, which
+// containerd under the cgroupfs driver does not say.
+func scheme(path string) string {
+	for prefix, scheme := range map[string]string{"cri-containerd-": "containerd://", "crio-": "cri-o://", "docker-": "docker://"} {
+		if strings.HasPrefix(filepath.Base(path), prefix) {
+			return scheme
 		}
 	}
-	return "containerd"
+	return ""
 }
 
 func procNumber(t *testing.T, pid int, file string) float64 {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/slicewatch/slicewatch/test/kubetree"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 )
 
@@ -160,8 +161,11 @@ func expectCgroup(to Series, level string, labels map[string]string, c truth.Cgr
 	expectSwap(to, level, labels, c)
 }
 
-// expectSwap adds swap where the cgroup may swap or did.
+// expectSwap adds swap where the node has some and the cgroup may swap or did.
 func expectSwap(to Series, level string, labels map[string]string, c truth.Cgroup) {
+	if !kubetree.HasSwap() {
+		return
+	}
 	current, _, ok := c.Value("memory.swap.current", "")
 	allowed, isMax, _ := c.Value("memory.swap.max", "")
 	events := uint64(0)
@@ -271,7 +275,7 @@ func (n node) expectGuaranteed(to Series, labels map[string]string) {
 	if micros, ok := n.sumGuaranteed(row{file: "cpu.max", key: "quota"}); ok {
 		to[labelled("slicewatch_qos_cpu_limit_cores", labels)] = float64(micros) / 100_000
 	}
-	if swap, ok := n.sumGuaranteed(row{file: "memory.swap.max"}); !ok || swap > 0 {
+	if swap, ok := n.sumGuaranteed(row{file: "memory.swap.max"}); kubetree.HasSwap() && (!ok || swap > 0) {
 		current, _ := n.sumGuaranteed(row{file: "memory.swap.current"})
 		to[labelled("slicewatch_qos_swap_usage_bytes", labels)] = float64(current)
 		for _, e := range []string{"high", "max", "fail"} {
