@@ -129,8 +129,9 @@ func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.
 // setting included, so that it can be read back.
 func (c Config) WriteYAML(w io.Writer) error {
 	root := &yaml.Node{Kind: yaml.MappingNode}
-	for _, s := range settings(&c) {
-		levels := strings.Split(s.name, ".")
+	all := settings(&c)
+	for _, s := range all {
+		levels := levelsOf(s.name, all)
 		at := root
 		for _, level := range levels[:len(levels)-1] {
 			at = below(at, level)
@@ -143,6 +144,21 @@ func (c Config) WriteYAML(w io.Writer) error {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
 	return nil
+}
+
+// levelsOf returns the keys that a setting lies below each other in. Where a
+// part of the name is a setting itself (containerd, containerd.address) a key
+// cannot hold both a value and keys: the whole name is one key then.
+func levelsOf(name string, all []setting) []string {
+	for i, c := range name {
+		if c != '.' {
+			continue
+		}
+		if _, ok := find(all, name[:i]); ok {
+			return []string{name}
+		}
+	}
+	return strings.Split(name, ".")
 }
 
 // below returns the mapping under key, which it adds if it is not there.
