@@ -83,7 +83,7 @@ func (p Plane) Start(ctx context.Context, now time.Time) (*pki.Authority, error)
 		return nil, fmt.Errorf("make the control plane's credentials: %w", err)
 	}
 	data := filepath.Join(p.Directory, "etcd-data")
-	if err := os.RemoveAll(data); err != nil {
+	if err := errors.Join(os.RemoveAll(data), os.RemoveAll(p.AuditLog())); err != nil {
 		return nil, err
 	}
 	started := time.Now()

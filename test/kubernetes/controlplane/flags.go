@@ -5,6 +5,7 @@
 package controlplane
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,8 +53,28 @@ func (p Plane) credentials(now time.Time) (*pki.Authority, credentials, error) {
 	if err != nil {
 		return nil, files, err
 	}
-	return authority, files, p.writeEgress()
+	return authority, files, errors.Join(p.writeEgress(), os.WriteFile(p.auditPolicyFile(), []byte(auditPolicy), 0o644))
 }
+
+// auditPolicy records what service accounts ask for, and nobody else: how much
+// an agent asks of the API server cannot be told from the server's metrics,
+// which do not know users.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None
+  userGroups: ["system:serviceaccounts:kube-system"]
+- level: Metadata
+  userGroups: ["system:serviceaccounts"]
+- level: None
+`
+
+func (p Plane) auditPolicyFile() string { return filepath.Join(p.Directory, "audit-policy.yaml") }
+
+// AuditLog is where the API server records what service accounts outside
+// kube-system asked for, one JSON object of audit.k8s.io/v1 per line.
+func (p Plane) AuditLog() string { return filepath.Join(p.Directory, "audit.log") }
 
 func (p Plane) egressFile() string { return filepath.Join(p.Directory, "egress.yaml") }
 
@@ -109,6 +130,8 @@ func (p Plane) apiServerFlags() []string {
 		"--client-ca-file=" + p.file("ca.crt"),
 		"--kubelet-client-certificate=" + p.file("kubelet-client.crt"),
 		"--kubelet-client-key=" + p.file("kubelet-client.key"),
+		"--audit-policy-file=" + p.auditPolicyFile(),
+		"--audit-log-path=" + p.AuditLog(),
 		"--egress-selector-config-file=" + p.egressFile(),
 		// The host name means nothing to the helper that makes the connection.
 		"--kubelet-preferred-address-types=InternalIP",

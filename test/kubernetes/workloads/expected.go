@@ -13,33 +13,36 @@ import (
 	"github.com/slicewatch/slicewatch/test/kubernetes/node"
 )
 
-// stages are the stored manifests in the order of starting, with the
-// containers that run once everything does. A pod's name is a prefix where a
-// controller makes the rest of it. The static pod is in the namespace's stage.
-//
-// One stage after the other: a kubelet under emulation that has to start
-// twenty pods at once gets none of them running for minutes, and those that
-// burn CPU come last.
-var stages = []stage{
-	{"qos.yaml", map[string][]string{
-		"guaranteed": {"main"}, "burstable-limits": {"main"}, "burstable-requests": {"main"},
-		BestEffort: {"main"}, "pod-level": {"main"}, "critical": {"main"}, "static-" + node.Name: {"main"},
-	}},
-	{"containers.yaml", map[string][]string{"multi": {"side", "a", "b", "c"}, "starting": {"wait"}}},
-	{"workloads.yaml", map[string][]string{
-		"web-": {"main"}, "db-0": {"main"}, "per-node-": {"main"}, "once-": {"main"}, "often-": {"main"},
-	}},
-	{"stress.yaml", map[string][]string{
-		Throttled: {"burn"}, High: {"hog"}, Resized: {"main"},
-		// Its container may be down at any time: see missing.
-		OOM: {},
-	}},
+// workload is one object of the stored manifests that pods come from.
+type workload struct {
+	// object is its name, pod the pod's, or the beginning of it, up to a dash,
+	// where a controller makes the rest.
+	object, pod string
+	// containers run once everything does.
+	containers []string
 }
 
-type stage struct {
-	manifest string
-	// pods maps a pod's name to its running containers.
-	pods map[string][]string
+// expected are all of them. The killed pod's container may be down at any
+// time, so it is not listed; see missing.
+var expected = []workload{
+	{"guaranteed", "guaranteed", []string{"main"}},
+	{"burstable-limits", "burstable-limits", []string{"main"}},
+	{"burstable-requests", "burstable-requests", []string{"main"}},
+	{BestEffort, BestEffort, []string{"main"}},
+	{"critical", "critical", []string{"main"}},
+	{"pod-level", "pod-level", []string{"main"}},
+	{staticPod, staticPod + "-" + node.Name, []string{"main"}},
+	{"multi", "multi", []string{"side", "a", "b", "c"}},
+	{"starting", "starting", []string{"wait"}},
+	{"web", "web-", []string{"main"}},
+	{"db", "db-0", []string{"main"}},
+	{"per-node", "per-node-", []string{"main"}},
+	{"once", "once-", []string{"main"}},
+	{"often", "often-", []string{"main"}},
+	{Resized, Resized, []string{"main"}},
+	{OOM, OOM, nil},
+	{High, High, []string{"hog"}},
+	{Throttled, Throttled, []string{"burn"}},
 }
 
 // Missing returns what does not run of what is expected, as pod/container.
@@ -47,36 +50,44 @@ type stage struct {
 // pod that is killed counts once it was.
 func Missing(pods []corev1.Pod) []string {
 	var missing []string
-	for _, one := range stages {
+	for _, one := range expected {
 		missing = append(missing, one.missing(pods)...)
 	}
 	return missing
 }
 
-func (s stage) missing(pods []corev1.Pod) []string {
+// missingOf returns the same for one object.
+func missingOf(object string, pods []corev1.Pod) []string {
 	var missing []string
-	for name, containers := range s.pods {
-		pod := find(pods, name)
-		if pod == nil {
-			missing = append(missing, name)
-			continue
-		}
-		for _, ephemeral := range pod.Spec.EphemeralContainers {
-			containers = append(slices.Clip(containers), ephemeral.Name)
-		}
-		for _, container := range containers {
-			if !running(pod, container) {
-				missing = append(missing, pod.Name+"/"+container)
-			}
-		}
-		switch {
-		case pod.Name == OOM && !killed(pod):
-			missing = append(missing, OOM+"'s kill")
-		case pod.Name == Resized && resizing(pod):
-			missing = append(missing, Resized+"'s new resources")
+	for _, one := range expected {
+		if one.object == object {
+			missing = append(missing, one.missing(pods)...)
 		}
 	}
-	slices.Sort(missing)
+	return missing
+}
+
+func (w workload) missing(pods []corev1.Pod) []string {
+	pod := find(pods, w.pod)
+	if pod == nil {
+		return []string{w.pod}
+	}
+	containers := slices.Clone(w.containers)
+	for _, ephemeral := range pod.Spec.EphemeralContainers {
+		containers = append(containers, ephemeral.Name)
+	}
+	var missing []string
+	for _, container := range containers {
+		if !running(pod, container) {
+			missing = append(missing, pod.Name+"/"+container)
+		}
+	}
+	switch {
+	case pod.Name == OOM && !killed(pod):
+		missing = append(missing, OOM+"'s kill")
+	case pod.Name == Resized && resizing(pod):
+		missing = append(missing, Resized+"'s new resources")
+	}
 	return missing
 }
 

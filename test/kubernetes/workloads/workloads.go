@@ -24,6 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/slicewatch/slicewatch/test/kubernetes/cluster"
 	"github.com/slicewatch/slicewatch/test/kubernetes/node"
@@ -45,6 +46,7 @@ const (
 	// Ephemeral is the name of the ephemeral container in the pod BestEffort.
 	Ephemeral  = "debugger"
 	BestEffort = "besteffort"
+	staticPod  = "static"
 )
 
 // What Resized is resized to.
@@ -55,26 +57,23 @@ var (
 
 // startTime is how long all of them may take: an emulated node on a busy
 // machine needs minutes.
-const startTime = 20 * time.Minute
+const startTime = 30 * time.Minute
 
-// Run starts whatever does not run yet and returns when all of it does.
+// Run starts whatever does not run yet, one after the other, and returns when
+// all of it runs. A node under emulation that has to start many pods at once
+// can be so busy that none of them starts in time, and all are tried again.
 func Run(ctx context.Context, c *cluster.Cluster, log *slog.Logger) error {
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	for i, one := range stages {
-		if err := apply(ctx, c, one.manifest); err != nil {
-			return fmt.Errorf("apply %s: %w", one.manifest, err)
-		}
-		if i == 0 {
-			if err := placeStaticPod(ctx, c); err != nil {
-				return fmt.Errorf("start the static pod: %w", err)
-			}
-		}
-		if err := await(ctx, c, log, one.missing); err != nil {
+	for _, name := range []string{"qos.yaml", "containers.yaml", "workloads.yaml", "stress.yaml"} {
+		if err := runFile(ctx, c, log, name); err != nil {
 			return err
 		}
-		log.Info("workloads run", "manifest", one.manifest, "seconds", time.Since(started).Seconds())
+		log.Info("workloads run", "manifest", name, "seconds", time.Since(started).Seconds())
+	}
+	if err := placeStaticPod(ctx, c); err != nil {
+		return fmt.Errorf("start the static pod: %w", err)
 	}
 	if err := addEphemeral(ctx, c); err != nil {
 		return fmt.Errorf("add an ephemeral container to pod %s: %w", BestEffort, err)
@@ -85,19 +84,38 @@ func Run(ctx context.Context, c *cluster.Cluster, log *slog.Logger) error {
 	if err := await(ctx, c, log, Missing); err != nil {
 		return err
 	}
-	log.Info("workloads run", "seconds", time.Since(started).Seconds())
+	log.Info("all workloads run", "seconds", time.Since(started).Seconds())
+	return nil
+}
+
+// runFile applies the objects of a stored manifest one by one, each when the
+// one before runs.
+func runFile(ctx context.Context, c *cluster.Cluster, log *slog.Logger, name string) error {
+	content, err := manifests.ReadFile("manifests/" + name)
+	if err != nil {
+		return err
+	}
+	for document := range bytes.SplitSeq(content, []byte("\n---\n")) {
+		var object metav1.PartialObjectMetadata
+		if err := yaml.Unmarshal(document, &object); err != nil {
+			return fmt.Errorf("parse %s: %w", name, err)
+		}
+		if err := apply(ctx, c, document); err != nil {
+			return fmt.Errorf("apply %s of %s: %w", object.Name, name, err)
+		}
+		lacking := func(pods []corev1.Pod) []string { return missingOf(object.Name, pods) }
+		if err := await(ctx, c, log, lacking); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // apply tries more than once: a new namespace has its service account, without
 // which there are no pods, only after a while.
-func apply(ctx context.Context, c *cluster.Cluster, name string) error {
-	content, err := manifests.ReadFile("manifests/" + name)
-	if err != nil {
-		return err
-	}
+func apply(ctx context.Context, c *cluster.Cluster, manifest []byte) error {
 	for try := 1; ; try++ {
-		err := c.Kubectl(ctx, bytes.NewReader(content), io.Discard, "apply", "--server-side", "--filename=-")
+		err := c.Kubectl(ctx, bytes.NewReader(manifest), io.Discard, "apply", "--server-side", "--filename=-")
 		if err == nil || try == applyTries {
 			return err
 		}
