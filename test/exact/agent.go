@@ -4,11 +4,8 @@ package exact
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -21,68 +18,61 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-
-	"github.com/slicewatch/slicewatch/agent"
-	"github.com/slicewatch/slicewatch/agent/config"
-	"github.com/slicewatch/slicewatch/agent/version"
+	"golang.org/x/sys/unix"
 )
 
-// agentWord is the argument that makes a test binary the agent.
-const agentWord = "be-the-agent"
+// agentBinary is where `vmtest -commands ./cmd/slicewatch` puts the agent.
+const agentBinary = "/bin/slicewatch"
 
-// AgentMain runs the agent if the arguments say so; it returns false if not.
-func AgentMain(args []string) bool {
-	if len(args) != 2 || args[0] != agentWord {
-		return false
-	}
-	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := runAgent(args[1], logger); err != nil {
-		logger.Error("the agent failed", "error", err)
-		os.Exit(1)
-	}
-	return true
+// ErrNoBinary says that there is no agent to run.
+var ErrNoBinary = errors.New("no agent at " + agentBinary + ": run this with vmtest -commands ./cmd/slicewatch")
+
+// Config is what the tests vary of the agent.
+type Config struct {
+	StateDir       string
+	SampleInterval time.Duration // 0: the agent's default
+	// Flags are further arguments.
+	Flags []string
+	// OpenFiles is the process's RLIMIT_NOFILE; 0 leaves it alone.
+	OpenFiles uint64
 }
 
-func runAgent(settings string, logger *slog.Logger) error {
-	cfg := config.Default()
-	if err := json.Unmarshal([]byte(settings), &cfg); err != nil {
-		return err
+func (c Config) args(port int) []string {
+	args := []string{
+		"agent", fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port), "--path.state=" + c.StateDir,
+		"--metrics.detail=all", "--node.name=test", "--kubernetes=off", "--containerd=off",
 	}
-	a, err := agent.New(cfg, logger, version.Get("test", "test"))
-	if err != nil {
-		return err
+	if c.SampleInterval != 0 {
+		args = append(args, "--sample.interval="+c.SampleInterval.String())
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	return a.Run(ctx)
+	return append(args, c.Flags...)
 }
 
 // Agent is an agent in a process of its own, which can be killed.
 type Agent struct {
-	Config config.Config
-	cmd    *exec.Cmd
-	log    *lockedBuffer
-	ended  chan struct{}
+	Config  Config
+	Address string
+	cmd     *exec.Cmd
+	log     *lockedBuffer
+	ended   chan struct{}
 }
 
 // StartAgent starts an agent on a free port and waits until it has swept once.
-func StartAgent(cfg config.Config) (*Agent, error) {
+// The error is ErrNoBinary if there is no agent to start.
+func StartAgent(cfg Config) (*Agent, error) {
+	if _, err := os.Stat(agentBinary); err != nil {
+		return nil, ErrNoBinary
+	}
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	cfg.Web.ListenAddresses = []string{fmt.Sprintf("127.0.0.1:%d", port)}
-	cfg.NodeName = "test"
-	settings, err := json.Marshal(cfg)
-	if err != nil {
-		return nil, err
-	}
-	a := &Agent{Config: cfg, log: &lockedBuffer{}, ended: make(chan struct{})}
-	a.cmd = exec.Command("/proc/self/exe", agentWord, string(settings))
+	a := &Agent{Config: cfg, Address: fmt.Sprintf("127.0.0.1:%d", port), log: &lockedBuffer{}, ended: make(chan struct{})}
+	a.cmd = exec.Command(agentBinary, cfg.args(port)...)
 	a.cmd.Stderr = a.log
 	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := a.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the agent: %w", err)
+	if err := a.begin(); err != nil {
+		return nil, err
 	}
 	go func() {
 		defer close(a.ended)
@@ -101,6 +91,34 @@ func StartAgent(cfg config.Config) (*Agent, error) {
 			return nil, errors.Join(fmt.Errorf("the agent is not ready: %w\n%s", err, a.Log()), a.Kill())
 		}
 	}
+}
+
+// begin starts the process, with its limit on open files.
+func (a *Agent) begin() error {
+	if a.Config.OpenFiles == 0 {
+		if err := a.cmd.Start(); err != nil {
+			return fmt.Errorf("start the agent: %w", err)
+		}
+		return nil
+	}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		return fmt.Errorf("ask for the limit on open files: %w", err)
+	}
+	// Children inherit this process's limit, so it is lowered for the moment of
+	// the start.
+	lower := unix.Rlimit{Cur: a.Config.OpenFiles, Max: a.Config.OpenFiles}
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &lower, nil); err != nil {
+		return fmt.Errorf("lower the limit on open files: %w", err)
+	}
+	err := a.cmd.Start()
+	if back := unix.Prlimit(0, unix.RLIMIT_NOFILE, &before, nil); back != nil {
+		err = errors.Join(err, back)
+	}
+	if err != nil {
+		return fmt.Errorf("start the agent with %d open files: %w", a.Config.OpenFiles, err)
+	}
+	return nil
 }
 
 func freePort() (int, error) {
@@ -126,7 +144,7 @@ func (a *Agent) Kill() error {
 
 // Scrape fetches a page.
 func (a *Agent) Scrape(path string) ([]byte, error) {
-	resp, err := http.Get("http://" + a.Config.Web.ListenAddresses[0] + path)
+	resp, err := http.Get("http://" + a.Address + path)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ package exact
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -18,7 +19,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/slicewatch/slicewatch/agent/config"
 	"github.com/slicewatch/slicewatch/test/kubetree"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
@@ -27,9 +27,6 @@ import (
 const cgroupRoot = "/sys/fs/cgroup"
 
 func TestMain(m *testing.M) {
-	if AgentMain(os.Args[1:]) {
-		return
-	}
 	if code, ok := work.Main(os.Args[1:], os.Stderr); ok {
 		os.Exit(code)
 	}
@@ -57,16 +54,14 @@ func newTree(t *testing.T, spec kubetree.Spec) *kubetree.Tree {
 	return tree
 }
 
-func settings(t *testing.T) config.Config {
-	cfg := config.Default()
-	cfg.Metrics.DetailAll = true
-	cfg.Paths.State = t.TempDir()
-	return cfg
-}
+func settings(t *testing.T) Config { return Config{StateDir: t.TempDir()} }
 
-func start(t *testing.T, cfg config.Config) *Agent {
+func start(t *testing.T, cfg Config) *Agent {
 	t.Helper()
 	a, err := StartAgent(cfg)
+	if errors.Is(err, ErrNoBinary) {
+		t.Skip(err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

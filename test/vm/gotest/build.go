@@ -80,6 +80,14 @@ func Build(ctx context.Context, arch, dir string, patterns []string) (binaries [
 	return binaries, untested, nil
 }
 
+// BuildCommand builds the main package pkg for linux/arch into the file out.
+func BuildCommand(ctx context.Context, arch, out, pkg string) error {
+	if _, err := goCommand(ctx, arch, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, pkg); err != nil {
+		return fmt.Errorf("build the command %s: %w", pkg, err)
+	}
+	return nil
+}
+
 func list(ctx context.Context, arch string, patterns []string) ([]listed, error) {
 	out, err := goCommand(ctx, arch, append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,Module"}, patterns...)...)
 	if err != nil {

@@ -38,6 +38,7 @@ type options struct {
 	cpus           int
 	swapMiB        int
 	appendWords    []string
+	commands       []string
 }
 
 func main() {
@@ -71,6 +72,7 @@ func parse(args []string, messages io.Writer) (options, error) {
 	arches := flags.String("arch", "arm64", "architectures, with commas: arm64, amd64")
 	suites := flags.String("suite", "trixie", "Debian releases, with commas: bookworm (Linux 6.1), trixie (6.12), sid")
 	words := flags.String("append", "", "further words of the kernel's command line")
+	commands := flags.String("commands", "", "main packages, with commas, that are built and put into /bin of the machines for the tests to run")
 	flags.StringVar(&o.test.Run, "run", "", "run only tests that match, as go test's -run")
 	flags.DurationVar(&o.test.Timeout, "timeout", 10*time.Minute, "bound of each test binary, by the machine's clock")
 	flags.BoolVar(&o.test.Short, "short", false, "as go test's -short")
@@ -87,6 +89,7 @@ func parse(args []string, messages io.Writer) (options, error) {
 	}
 	o.arches, o.suites = split(*arches), split(*suites)
 	o.appendWords = strings.Fields(*words)
+	o.commands = split(*commands)
 	o.packages = flags.Args()
 	if len(o.packages) == 0 {
 		return o, errors.New("name the packages to test, for example ./cgroupfs; -help tells more")

@@ -59,14 +59,14 @@ func TestMachineHasBinariesAndRoomForThem(t *testing.T) {
 	cfg := config(o, "arm64", "bookworm", []gotest.Binary{
 		{Package: "m/a", Path: binary, GuestDir: "/src/a", TestdataDir: "/host/a/testdata"},
 		{Package: "m/b/a", Path: binary, GuestDir: "/src/b/a"},
-	}, io.Discard)
-	if diff := cmp.Diff(map[string]string{"/src/a/a.test": binary, "/src/b/a/a.test": binary}, cfg.Files); diff != "" {
+	}, map[string]string{"/bin/agent": binary}, io.Discard)
+	if diff := cmp.Diff(map[string]string{"/src/a/a.test": binary, "/src/b/a/a.test": binary, "/bin/agent": binary}, cfg.Files); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]string{"/src/a/testdata": "/host/a/testdata"}, cfg.Dirs); diff != "" {
 		t.Errorf("directories (-want +got):\n%s", diff)
 	}
-	if cfg.MemoryMiB != 512 || cfg.SwapMiB != 64 || !cfg.InstructionClock || len(cfg.Append) != 2 {
+	if cfg.MemoryMiB != 518 || cfg.SwapMiB != 64 || !cfg.InstructionClock || len(cfg.Append) != 2 {
 		t.Errorf("machine %+v", cfg)
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/slicewatch/slicewatch/test/vm"
@@ -42,9 +44,13 @@ func runMatrix(ctx context.Context, o options, dir string, out, messages io.Writ
 		if err != nil {
 			return total, err
 		}
+		commands, err := buildCommands(ctx, o, arch, dir)
+		if err != nil {
+			return total, err
+		}
 		for _, suite := range o.suites {
 			printer := gotest.Printer{Out: out, Prefix: modulePath, SkipIsFailure: o.noSkip}
-			if err := runMachine(ctx, o, config(o, arch, suite, binaries, messages), binaries, &printer); err != nil {
+			if err := runMachine(ctx, o, config(o, arch, suite, binaries, commands, messages), binaries, &printer); err != nil {
 				// A result like others: the next machine may still tell something.
 				reason := err.Error()
 				if printer.Counts.Failed > 0 {
@@ -78,6 +84,21 @@ func build(ctx context.Context, o options, arch, dir string, messages io.Writer)
 	return binaries, nil
 }
 
+// buildCommands builds the commands that tests run, and returns where in the
+// guest each file on the host belongs.
+func buildCommands(ctx context.Context, o options, arch, dir string) (map[string]string, error) {
+	files := map[string]string{}
+	for _, pkg := range o.commands {
+		name := path.Base(pkg)
+		file := filepath.Join(dir, arch+"-"+name)
+		if err := gotest.BuildCommand(ctx, arch, file, pkg); err != nil {
+			return nil, err
+		}
+		files["/bin/"+name] = file
+	}
+	return files, nil
+}
+
 func listMatrix(o options, out io.Writer) error {
 	for _, arch := range o.arches {
 		for _, suite := range o.suites {
@@ -89,8 +110,9 @@ func listMatrix(o options, out io.Writer) error {
 	return nil
 }
 
-// config gives a machine the binaries and their testdata, and memory for them.
-func config(o options, arch, suite string, binaries []gotest.Binary, messages io.Writer) vm.Config {
+// config gives a machine the binaries, their testdata and the commands that
+// they run, and memory for them.
+func config(o options, arch, suite string, binaries []gotest.Binary, commands map[string]string, messages io.Writer) vm.Config {
 	cfg := vm.Config{
 		Arch: arch, Suite: suite, MemoryMiB: o.memoryMiB, CPUs: o.cpus, SwapMiB: o.swapMiB,
 		InstructionClock: o.icount, Append: o.appendWords, Refresh: o.refresh,
@@ -104,9 +126,12 @@ func config(o options, arch, suite string, binaries []gotest.Binary, messages io
 		if b.TestdataDir != "" {
 			cfg.Dirs[path.Join(b.GuestDir, "testdata")] = b.TestdataDir
 		}
+	}
+	maps.Copy(cfg.Files, commands)
+	for _, file := range cfg.Files {
 		// Twice while the kernel unpacks them; a file that is missing is
 		// reported when it is put into the machine.
-		if info, err := os.Stat(b.Path); err == nil {
+		if info, err := os.Stat(file); err == nil {
 			cfg.MemoryMiB += int(2 * info.Size() >> 20)
 		}
 	}
