@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -93,11 +94,7 @@ func (r *recorder) waitReason(t *testing.T, parts ...string) {
 func (r *recorder) all() map[string]Container {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := map[string]Container{}
-	for id, c := range r.containers {
-		all[id] = c
-	}
-	return all
+	return maps.Clone(r.containers)
 }
 
 // follow runs a source against the socket until the test ends.
@@ -118,16 +115,9 @@ func follow(t *testing.T, socket string, wanted ...string) (*Source, *recorder) 
 	return s, r
 }
 
-// socketPath returns a path short enough for a socket, which t.TempDir's may
-// not be.
 func socketPath(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return filepath.Join(dir, "c.sock")
+	return filepath.Join(t.TempDir(), "c.sock")
 }
 
 func labelled(id, kind, name string) *containersapi.Container {
