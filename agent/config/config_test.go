@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +130,10 @@ func TestPrecedence(t *testing.T) {
 			want: with(func(*Config) {}),
 		},
 		"empty file": {file: "# nothing\n", want: with(func(*Config) {})},
+		"key that is the beginning of another": {
+			file: "containerd: off\ncontainerd.address: /run/c.sock\n",
+			want: with(func(c *Config) { c.Names.Containerd, c.Names.ContainerdAddress = "off", "/run/c.sock" }),
+		},
 		"names as such": {
 			file: "metrics.detail: all\n",
 			want: with(func(c *Config) { c.Metrics.DetailAll = true }),
@@ -363,6 +369,30 @@ func TestWantsColor(t *testing.T) {
 	for environ, want := range map[string]bool{"": true, "TERM=xterm": true, "NO_COLOR=1": false, "NO_COLOR=": true, "TERM=dumb": false} {
 		if got := WantsColor([]string{environ}); got != want {
 			t.Errorf("with %q: %t, want %t", environ, got, want)
+		}
+	}
+}
+
+// The README's table of flags is for people; this holds it to the settings.
+func TestReadmeListsEverySetting(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defaults := Default()
+	names := []string{fileSetting}
+	for _, s := range settings(&defaults) {
+		names = append(names, s.name)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(readme), "`--"+name+"`") {
+			t.Errorf("README.md does not list --%s", name)
+		}
+	}
+	listed := regexp.MustCompile("(?m)^\\| (`--.*?) \\|").FindAllString(string(readme), -1)
+	for _, flag := range regexp.MustCompile("`--([a-z.-]+)`").FindAllStringSubmatch(strings.Join(listed, "\n"), -1) {
+		if !slices.Contains(names, flag[1]) {
+			t.Errorf("README.md lists --%s, which is no setting", flag[1])
 		}
 	}
 }
