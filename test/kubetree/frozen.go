@@ -23,8 +23,12 @@ const (
 // workloads do a little (some are throttled, held by memory.high, refused
 // processes, or lose a child to an OOM kill; see FrozenPods) and then freezes
 // kubepods and waits until no file changes any more. The tree should have
-// MemoryQoS. It returns when Settle does.
-func (t *Tree) Frozen(ctx context.Context, pods, containersPerPod int) error {
+// MemoryQoS. It returns when Settle does. Progress, which may be nil, is told
+// of each step that takes long.
+func (t *Tree) Frozen(ctx context.Context, pods, containersPerPod int, progress func(string)) error {
+	if progress == nil {
+		progress = func(string) {}
+	}
 	for _, spec := range FrozenPods(pods, containersPerPod) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -33,12 +37,15 @@ func (t *Tree) Frozen(ctx context.Context, pods, containersPerPod int) error {
 			return err
 		}
 	}
+	progress("all pods run")
 	if err := t.waitQuiet(ctx); err != nil {
 		return err
 	}
+	progress("their work is done")
 	if err := t.Freeze(); err != nil {
 		return err
 	}
+	progress("frozen")
 	return t.Settle(ctx)
 }
 
@@ -86,7 +93,7 @@ func frozenKinds() []frozenKind {
 		{"caching", PodSpec{}, ContainerSpec{Resources: res(50, 0, 8*mi, 32*mi), Work: work.Cmd("cache bytes=1Mi pause=10ms")}},
 		{"static", PodSpec{Static: true, NodeCritical: true}, ContainerSpec{Resources: res(250, 0, 0, 0), Work: work.Cmd("spin cpu=20ms hold=1")}},
 		{"nested", PodSpec{}, ContainerSpec{Resources: res(100, 0, 16*mi, 64*mi), Layout: Nested, Work: work.Cmd("spin cpu=20ms hold=1")}},
-		{"threaded", PodSpec{}, ContainerSpec{Resources: res(100, 400, 16*mi, 64*mi), Layout: Threaded, Work: work.Cmd("thread duty=0.01")}},
+		{"threaded", PodSpec{}, ContainerSpec{Resources: res(100, 400, 16*mi, 64*mi), Layout: Threaded, Work: work.Cmd("thread for=500ms")}},
 		{"swapping", PodSpec{}, ContainerSpec{Resources: res(50, 0, 12*mi, 24*mi), SwapLimitBytes: swapLimit(32 * mi), Work: work.Cmd("hold bytes=" + swapDemand())}},
 	}
 }

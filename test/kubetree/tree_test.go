@@ -142,7 +142,7 @@ func TestFailedPodLeavesNothing(t *testing.T) {
 
 func TestFrozenTreeStandsStill(t *testing.T) {
 	tree := newTree(t, kubetree.Spec{MemoryQoS: true})
-	if err := tree.Frozen(t.Context(), 12, 1); err != nil {
+	if err := tree.Frozen(t.Context(), 12, 1, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range []struct{ file, key string }{

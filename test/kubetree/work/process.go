@@ -4,12 +4,12 @@ package work
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,8 +36,8 @@ func processKinds() []Kind {
 		},
 		{
 			Name:     "thread",
-			Does:     "moves one of its threads into a threaded cgroup (its cgroup.threads file), where that uses CPU for a share of each period",
-			Defaults: "threads-file= duty=0.1 period=100ms",
+			Does:     "moves one of its threads into a threaded cgroup (its cgroup.threads file), where that uses CPU for a share of each period for a time (0: without end), and stays",
+			Defaults: "threads-file= duty=0.1 period=100ms for=0",
 			run:      runThread,
 		},
 	}
@@ -57,50 +57,49 @@ func runFork(ctx context.Context, p *params) error {
 	if p.err != nil {
 		return p.err
 	}
-	// The Go runtime gives up when it cannot make a thread, and this cgroup
-	// is about to be full: have all threads that a sleep needs by now.
-	runtime.LockOSThread()
-	sleep(ctx, 50*time.Millisecond)
-	children := 0
-	for try := 0; ctx.Err() == nil && (tries == 0 || try < tries); try++ {
-		for children < most {
-			err := forkIdle()
-			if errors.Is(err, unix.EAGAIN) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("fork child %d: %w", children+1, err)
-			}
-			children++
-		}
-		ts := unix.NsecToTimespec(every.Nanoseconds())
-		_ = unix.Nanosleep(&ts, nil) // an early wake-up only means an early try
+	if err := forkIdle(most, unix.NsecToTimespec(every.Nanoseconds()), tries); err != nil {
+		return fmt.Errorf("fork: %w", err)
 	}
 	forever(ctx)
 	return nil
 }
 
-// forkIdle makes a child that does nothing until it is killed. It is no new
-// program: a Go program needs several threads, which pids.max would refuse.
+// forkIdle makes a child that keeps up to most children which do nothing, as
+// runFork's description says, until it is killed. None of them is a new
+// program, or even a running Go program: that wants threads now and then, and
+// gives up when pids.max refuses them.
 //
 //go:norace
-func forkIdle() error {
+func forkIdle(most int, every unix.Timespec, tries int) error {
 	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if errno != 0 {
 		return errno
 	}
-	if pid == 0 {
-		// Only this thread exists in the child and the Go runtime is dead:
-		// nothing but raw system calls is safe here.
-		for {
-			unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
-		}
+	if pid != 0 {
+		return nil
 	}
-	return nil
+	// Only this thread exists in the child and the Go runtime is dead: nothing
+	// but arithmetic and raw system calls is safe from here.
+	for try, children := 0, 0; tries == 0 || try < tries; try++ {
+		for children < most {
+			pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+			if errno != 0 {
+				break
+			}
+			for pid == 0 {
+				unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+			}
+			children++
+		}
+		unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&every)), 0, 0)
+	}
+	for {
+		unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+	}
 }
 
 func runThread(ctx context.Context, p *params) error {
-	file, duty, period := p.text("threads-file"), p.share("duty"), p.span("period")
+	file, duty, period, limit := p.text("threads-file"), p.share("duty"), p.span("period"), p.span("for")
 	if p.err != nil {
 		return p.err
 	}
@@ -111,10 +110,14 @@ func runThread(ctx context.Context, p *params) error {
 			failed <- fmt.Errorf("move a thread: %w", err)
 			return
 		}
-		for ctx.Err() == nil {
-			burn(ctx, time.Duration(float64(period)*duty))
-			sleep(ctx, time.Duration(float64(period)*(1-duty)))
+		working, cancel := withLimit(ctx, limit)
+		defer cancel()
+		for working.Err() == nil {
+			burn(working, time.Duration(float64(period)*duty))
+			sleep(working, time.Duration(float64(period)*(1-duty)))
 		}
+		// The thread stays in its cgroup.
+		forever(ctx)
 	})
 	select {
 	case err := <-failed:

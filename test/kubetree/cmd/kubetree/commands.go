@@ -57,7 +57,8 @@ func tell(h kubetree.Happening) {
 func frozen(ctx context.Context, f flags) error {
 	return withTree(f, func(tree *kubetree.Tree) error {
 		began := time.Now()
-		if err := tree.Frozen(ctx, f.pods, f.containers); err != nil {
+		progress := func(step string) { fmt.Printf("%v: %s\n", time.Since(began).Round(time.Second/10), step) }
+		if err := tree.Frozen(ctx, f.pods, f.containers, progress); err != nil {
 			return err
 		}
 		fmt.Printf("%s: %d pods of %d containers stand still, after %v\n", ready, f.pods, f.containers, time.Since(began).Round(time.Second))
