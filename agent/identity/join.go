@@ -16,12 +16,17 @@ func (r *Resolver) refresh(p *podEntry) {
 	if facts := r.facts.pod(p.uid); facts != nil {
 		p.facts = facts
 	}
+	for _, e := range p.containers {
+		if facts := r.facts.containers[e.id]; facts != nil {
+			e.runtime = &facts.Container
+		}
+	}
 	changed := false
-	if now := r.identifyPod(p); now != *p.identity {
+	if now := identifyPod(p); now != *p.identity {
 		p.identity, changed = &now, true
 	}
 	for _, e := range p.containers {
-		changed = r.refreshContainer(e) || changed
+		changed = refreshContainer(e) || changed
 	}
 	if !changed {
 		return
@@ -33,19 +38,15 @@ func (r *Resolver) refresh(p *podEntry) {
 }
 
 // refreshContainer says whether something changed.
-func (r *Resolver) refreshContainer(e *containerEntry) bool {
-	var runtime *containers.Container
-	if c := r.facts.containers[e.id]; c != nil {
-		runtime = &c.Container
-	}
-	api := containerOf(e.pod.facts, e.id, runtime)
-	sandbox := runtime != nil && runtime.Sandbox
-	if runtime == nil && api == nil {
+func refreshContainer(e *containerEntry) bool {
+	api := containerOf(e.pod.facts, e.id, e.runtime)
+	sandbox := e.runtime != nil && e.runtime.Sandbox
+	if e.runtime == nil && api == nil {
 		return false
 	}
 	changed := !e.sandboxKnown || e.sandbox != sandbox
 	e.sandbox, e.sandboxKnown = sandbox, true
-	now := identify(e.pod.facts, api, runtime)
+	now := identify(e.pod.facts, api, e.runtime)
 	if now != *e.identity {
 		e.identity, changed = &now, true
 	}
@@ -102,12 +103,12 @@ func identify(pod *pods.Pod, api *pods.Container, runtime *containers.Container)
 }
 
 // identifyPod takes the API's word, else that of any of the pod's containers.
-func (r *Resolver) identifyPod(p *podEntry) snapshot.PodIdentity {
+func identifyPod(p *podEntry) snapshot.PodIdentity {
 	if p.facts != nil {
 		return snapshot.PodIdentity{Namespace: p.facts.Namespace, Name: p.facts.Name, UID: p.facts.UID, Known: true}
 	}
 	for _, e := range p.containers {
-		if c := r.facts.containers[e.id]; c != nil && c.Pod != "" {
+		if c := e.runtime; c != nil {
 			return snapshot.PodIdentity{Namespace: c.Namespace, Name: c.Pod, UID: c.PodUID, Known: true}
 		}
 	}

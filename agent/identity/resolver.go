@@ -83,8 +83,11 @@ type podEntry struct {
 
 // containerEntry is a container whose cgroup was asked for.
 type containerEntry struct {
-	id           string
-	pod          *podEntry
+	id  string
+	pod *podEntry
+	// runtime is what containerd said; it stays when containerd drops the
+	// container. nil if it said nothing.
+	runtime      *containers.Container
 	identity     *snapshot.ContainerIdentity
 	sandbox      bool
 	sandboxKnown bool

@@ -218,6 +218,28 @@ func TestNamesDoNotLeak(t *testing.T) {
 	}
 }
 
+// The API never says more than the spec of an ended container's successor.
+func TestRuntimeFactsOfTheEndedStay(t *testing.T) {
+	r := resolver(t)
+	api, cri := podSink{r}, containerSink{r}
+	c := containerCgroup("u", id("a"))
+	r.Container(c)
+	cri.SetContainer(criContainer("u", "db-0", "main", id("a")))
+	api.SetPod(apiPod("u", "db-0", apiContainer("main", id("a"))))
+	was := r.Container(c)
+	cri.DeleteContainer(id("a"))
+	expireAll(r)
+	next := apiContainer("main", id("b"))
+	next.PreviousID = id("a")
+	api.SetPod(apiPod("u", "db-0", next))
+	if got := r.Container(c); got != was {
+		t.Errorf("the ended container changed from %+v to %+v", was, got)
+	}
+	if got := cri.Connected(); got != nil {
+		t.Errorf("wanted although known: %v", got)
+	}
+}
+
 // A container that lives for less than a sweep is asked for after its end.
 func TestAskedForAfterTheEnd(t *testing.T) {
 	r := resolver(t)

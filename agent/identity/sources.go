@@ -65,8 +65,8 @@ func (s containerSink) Connected() []string {
 		}
 	}
 	var wanted []string
-	for id := range s.r.entries {
-		if s.r.facts.containers[id] == nil {
+	for id, e := range s.r.entries {
+		if e.runtime == nil {
 			wanted = append(wanted, id)
 		}
 	}
