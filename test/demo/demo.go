@@ -112,7 +112,7 @@ func (d *demo) start(ctx context.Context) error {
 	agent := vm.Command{
 		Path: "/bin/slicewatch", MergeOutput: true,
 		Args: []string{
-			"agent", "--node.name=demo", "--path.state=/tmp/slicewatch",
+			"agent", "--node.name=demo", "--kubernetes=off", "--containerd=off", "--path.state=/tmp/slicewatch",
 			"--web.listen-address=:" + strconv.Itoa(guestPort),
 		},
 		Cgroup: "/sys/fs/cgroup/system.slice/slicewatch.service",

@@ -43,6 +43,6 @@ Nearly at its memory limit (search index):
 OOM kills, which outlive the killed container (the leaky one, killed every half a minute):
   ` + curl + `-E 'slicewatch_(oom_kills_total|container_starts_total|container_memory_events_total.*oom).*` + prefix("leaky") + `'
 
-It all runs until Ctrl-C.
+The machine is emulated: its processor is 10 to 30 times slower than a real one.
 `
 }

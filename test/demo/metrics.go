@@ -97,7 +97,7 @@ func status(before, now scrape, between time.Duration, apiPod string) string {
 		share = 100 * throttled / periods
 	}
 	rss, _ := now.sum("process_resident_memory_bytes")
-	return fmt.Sprintf("%d containers | API throttled in %.0f %% of its periods | OOM kills %.0f | memory stalls %.0f ms/s | agent: CPU %.1f %% of a core, RSS %.0f MiB, scrape %v",
+	return fmt.Sprintf("%d containers | API throttled in %.0f %% of its periods | OOM kills %.0f | memory stalls %.0f ms/s | agent: CPU %.1f %% of an emulated core, RSS %.0f MiB, scrape %v",
 		now.containers(), share, now.oomKills(),
 		1000*rate("slicewatch_kubepods_memory_pressure_seconds_total", "kind", "some"),
 		100*rate("process_cpu_seconds_total"), rss/(1<<20), now.took.Round(time.Millisecond))

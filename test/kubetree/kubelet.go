@@ -83,16 +83,16 @@ func (k *Kubelet) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := k.step(time.Now()); err != nil {
+		if err := k.step(); err != nil {
 			return err
 		}
 	}
 }
 
-func (k *Kubelet) step(now time.Time) error {
+func (k *Kubelet) step() error {
 	for _, pod := range k.Tree.Pods() {
 		for _, c := range k.Tree.Containers(pod) {
-			if err := k.look(c, now); err != nil {
+			if err := k.look(c); err != nil {
 				return err
 			}
 		}
@@ -102,7 +102,7 @@ func (k *Kubelet) step(now time.Time) error {
 			delete(k.waiting, key)
 			continue
 		}
-		if !r.pending || now.Before(r.due) {
+		if !r.pending || time.Now().Before(r.due) {
 			continue
 		}
 		r.pending = false
@@ -113,29 +113,29 @@ func (k *Kubelet) step(now time.Time) error {
 		if err != nil {
 			return err
 		}
-		k.notify(Happening{When: now, Kind: ContainerStarted, Pod: r.pod, Container: c})
+		k.notify(Happening{Kind: ContainerStarted, Pod: r.pod, Container: c})
 	}
 	return nil
 }
 
 // look handles one container that may have ended.
-func (k *Kubelet) look(c *Container, now time.Time) error {
+func (k *Kubelet) look(c *Container) error {
 	exit, err := k.Tree.Exited(c)
 	if err != nil {
 		return err
 	}
 	if exit == nil {
-		k.lookForKilledChild(c, now)
+		k.lookForKilledChild(c)
 		return nil
 	}
 	delete(k.kills, c.ID)
 	if err := k.Tree.RemoveContainer(c); err != nil {
 		return err
 	}
-	ended := Happening{When: now, Kind: ContainerEnded, Pod: c.Pod, Container: c, Exit: exit}
+	ended := Happening{Kind: ContainerEnded, Pod: c.Pod, Container: c, Exit: exit}
 	policy := c.Pod.Spec.Restart
 	if policy == RestartAlways || policy == RestartOnFailure && exit.Code != 0 {
-		ended.Delay = k.schedule(c, now)
+		ended.Delay = k.schedule(c, time.Now())
 	}
 	k.notify(ended)
 	return nil
@@ -157,7 +157,7 @@ func (k *Kubelet) schedule(c *Container, now time.Time) time.Duration {
 }
 
 // lookForKilledChild notices OOM kills that the main process survives.
-func (k *Kubelet) lookForKilledChild(c *Container, now time.Time) {
+func (k *Kubelet) lookForKilledChild(c *Container) {
 	if !c.Spec.SingleProcessOOMKill {
 		return
 	}
@@ -168,12 +168,13 @@ func (k *Kubelet) lookForKilledChild(c *Container, now time.Time) {
 	k.kills[c.ID] = kills
 	// If that kill was of the main process, its end is reported instead.
 	if exit, err := k.Tree.Exited(c); err == nil && exit == nil {
-		k.notify(Happening{When: now, Kind: ChildKilled, Pod: c.Pod, Container: c})
+		k.notify(Happening{Kind: ChildKilled, Pod: c.Pod, Container: c})
 	}
 }
 
 func (k *Kubelet) notify(h Happening) {
 	if k.Notify != nil {
+		h.When = time.Now()
 		k.Notify(h)
 	}
 }
