@@ -58,12 +58,11 @@ type Kubelet struct {
 
 // restart is a container's history of crashes.
 type restart struct {
-	pod      *Pod
-	spec     ContainerSpec
-	pending  bool
-	due      time.Time
-	delay    time.Duration
-	restarts int
+	pod     *Pod
+	spec    ContainerSpec
+	pending bool
+	due     time.Time
+	delay   time.Duration // before the restart after the next end
 }
 
 // Run watches the tree's containers until ctx ends, which is no error.
@@ -151,7 +150,6 @@ func (k *Kubelet) schedule(c *Container, now time.Time) time.Duration {
 	}
 	wait := r.delay
 	r.delay = min(max(2*r.delay, k.BackOff), k.MaxBackOff)
-	r.restarts++
 	r.pending, r.due = true, now.Add(wait)
 	return wait
 }
@@ -205,7 +203,8 @@ func (c *Churn) Run(ctx context.Context) error {
 	due := time.Now()
 	for n := 0; ; {
 		next := due
-		if len(visitors) > 0 && visitors[0].leave.Before(next) {
+		leaving := len(visitors) > 0 && visitors[0].leave.Before(due)
+		if leaving {
 			next = visitors[0].leave
 		}
 		select {
@@ -213,7 +212,7 @@ func (c *Churn) Run(ctx context.Context) error {
 			return nil
 		case <-time.After(time.Until(next)):
 		}
-		if next != due {
+		if leaving {
 			if err := c.Tree.RemovePod(visitors[0].pod); err != nil {
 				return err
 			}

@@ -45,7 +45,7 @@ func TestKubeletRestartsWhatWasKilled(t *testing.T) {
 		Work:      work.Cmd("grow step=4Mi every=10ms"),
 	})
 	all := watch(t, func(ctx context.Context, notify func(kubetree.Happening)) error {
-		k := &kubetree.Kubelet{Tree: tree, BackOff: 200 * time.Millisecond, MaxBackOff: 300 * time.Millisecond, Notify: notify}
+		k := &kubetree.Kubelet{Tree: tree, BackOff: 200 * time.Millisecond, MaxBackOff: 10 * time.Minute, Notify: notify}
 		return k.Run(ctx)
 	}, func(h kubetree.Happening) bool {
 		return h.Kind == kubetree.ContainerStarted && h.Container.Attempt == 3
@@ -59,7 +59,7 @@ func TestKubeletRestartsWhatWasKilled(t *testing.T) {
 			}
 		}
 	}
-	if got, want := fmt.Sprint(delays), "[0s 200ms 300ms]"; got != want {
+	if got, want := fmt.Sprint(delays), "[0s 200ms 400ms]"; got != want {
 		t.Errorf("waits before restarts %s, want %s", got, want)
 	}
 	if _, err := os.Stat(first.Path); !os.IsNotExist(err) {

@@ -57,7 +57,7 @@ func Roles() []Role {
 	add("fa7", "exporter", "exporter that reserves 500m and 256Mi and uses next to nothing", res(500, 0, 256, 256), "hold bytes=4Mi duty=0.01 comm=exporter")
 	add("4e1d", "worker", "worker held (stalled) by memory.high again and again", res(20, 0, 4, 44), "over bytes=40Mi step=1Mi pause=4s comm=worker")
 	add("ed9e", "search", "search index at about 95 % of its memory limit", res(20, 0, 64, 64), "hold bytes=57Mi comm=search")
-	add("dead", "leaky", "leaks until it is OOM killed, every half a minute", res(20, 0, 48, 48), "grow from=4Mi step=1Mi every=500ms comm=leaky")
+	add("dead", "leaky", "leaks until it is OOM killed, every half a minute", res(20, 0, 48, 48), "grow from=4Mi step=1Mi every=650ms comm=leaky")
 	add("c411d", "shell", "lives on while its child is OOM killed, every 45 s", res(20, 0, 40, 40), "child step=1Mi every=100ms pause=40s comm=sh", alone)
 	add("ba7c4", "batch", "batch job: 300 ms of CPU, gone, and again", res(20, 0, 8, 32), "spin cpu=300ms comm=batch")
 	add("1d1e", "idle", "best effort, does nothing", res(0, 0, 0, 0), "idle comm=sleep")
