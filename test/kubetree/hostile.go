@@ -28,7 +28,7 @@ func (t *Tree) AddHostile(dir string) ([]string, error) {
 		"kubepods-burstable-pod.slice",
 		"pod",
 		"pod..",
-		"podnot-a-uid",
+		"podnot a uid",
 		"kubepods-pod" + strings.Repeat("0", 200) + ".slice",
 		"cri-containerd-.scope",
 		"cri-containerd-" + id[:63] + ".scope",
