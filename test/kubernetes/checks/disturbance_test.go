@@ -33,7 +33,7 @@ func names(s Scrape, ids map[string]bool) map[string]string {
 	all := map[string]string{}
 	for _, one := range s.Named("slicewatch_container_info") {
 		id := one.Labels["container_id"]
-		if !ids[strings.TrimPrefix(id, "containerd://")] {
+		if !ids[bareID(id)] {
 			continue
 		}
 		if _, twice := all[id]; twice {
@@ -50,7 +50,7 @@ func lasting(t *testing.T, c *cluster.Cluster) map[string]bool {
 	ids := map[string]bool{}
 	for _, one := range Running(podsOfNode(t, c)) {
 		if one.Namespace == workloads.Namespace && one.Pod != workloads.OOM {
-			ids[one.BareID()] = true
+			ids[bareID(one.ID)] = true
 		}
 	}
 	return ids
@@ -203,7 +203,7 @@ func TestAgentRestarts(t *testing.T) {
 func fallen(before, after Scrape, ids map[string]bool) []string {
 	lasts := map[string]bool{}
 	for _, one := range before.Named("slicewatch_container_info") {
-		if ids[strings.TrimPrefix(one.Labels["container_id"], "containerd://")] {
+		if ids[bareID(one.Labels["container_id"])] {
 			lasts[one.Labels["namespace"]+"/"+one.Labels["pod"]+"/"+one.Labels["container"]] = true
 		}
 	}

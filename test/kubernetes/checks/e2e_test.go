@@ -123,10 +123,11 @@ func labelProblems(s Scrape, running []Container) []string {
 	var problems []string
 	exported := map[string][]Series{}
 	for _, one := range s.Named("slicewatch_container_info") {
-		exported[one.Labels["container_id"]] = append(exported[one.Labels["container_id"]], one)
+		id := bareID(one.Labels["container_id"])
+		exported[id] = append(exported[id], one)
 	}
 	for _, c := range running {
-		found := exported[c.ID]
+		found := exported[bareID(c.ID)]
 		if len(found) != 1 {
 			problems = append(problems, fmt.Sprintf("%s/%s/%s: %d series of %s, want 1", c.Namespace, c.Pod, c.Name, len(found), c.ID))
 			continue
@@ -200,7 +201,7 @@ func valueProblems(t *testing.T, c *cluster.Cluster, agent *Agent) (problems map
 	}
 	pods := map[string]bool{}
 	for _, info := range s.Named("slicewatch_container_info") {
-		id := strings.TrimPrefix(info.Labels["container_id"], "containerd://")
+		id := bareID(info.Labels["container_id"])
 		where := cgroupOf(before, id)
 		if where == "" || after.Cgroups[where] == nil || restarted(s, info) {
 			continue
@@ -268,7 +269,7 @@ func TestOOMScores(t *testing.T) {
 	_, named := sourceUp(s, "kubernetes")
 	compared := 0
 	for _, one := range running {
-		where := cgroupOf(tree, one.BareID())
+		where := cgroupOf(tree, bareID(one.ID))
 		info, err := infoOf(s, one)
 		if where == "" || err != nil {
 			continue
@@ -298,7 +299,7 @@ func TestOOMScores(t *testing.T) {
 // infoOf finds a container's series by its id, whatever its names are yet.
 func infoOf(s Scrape, c Container) (Series, error) {
 	for _, one := range s.Named("slicewatch_container_info") {
-		if strings.TrimPrefix(one.Labels["container_id"], "containerd://") == c.BareID() {
+		if bareID(one.Labels["container_id"]) == bareID(c.ID) {
 			return one, nil
 		}
 	}

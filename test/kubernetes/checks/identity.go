@@ -88,8 +88,8 @@ func workload(pod *corev1.Pod) (kind, name string) {
 	return owner.Kind, owner.Name
 }
 
-// BareID is the container's id without the runtime's name.
-func (c Container) BareID() string { return strings.TrimPrefix(c.ID, "containerd://") }
+// bareID is a container's id without the runtime's name.
+func bareID(id string) string { return strings.TrimPrefix(id, "containerd://") }
 
 // InfoLabels are the labels that slicewatch_container_info is to have.
 func (c Container) InfoLabels() map[string]string {

@@ -134,7 +134,7 @@ func TestRunning(t *testing.T) {
 	}
 	got := map[string]string{}
 	for _, c := range Running([]corev1.Pod{pod}) {
-		got[c.Name] = strings.Join([]string{c.Type, c.BareID(), c.QoS, c.WorkloadKind, c.Workload}, " ")
+		got[c.Name] = strings.Join([]string{c.Type, bareID(c.ID), c.QoS, c.WorkloadKind, c.Workload}, " ")
 	}
 	want := map[string]string{
 		"side": "sidecar 1 burstable CronJob often", "main": "app 2 burstable CronJob often",
