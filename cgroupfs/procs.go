@@ -31,11 +31,10 @@ const (
 // The error wraps ErrGone if c is gone, else the errno or a *ParseError; the
 // slice then has what was read before.
 func (r *FileReader) Procs(c *Cgroup, into []int) ([]int, error) {
-	cpath, err := relativePath(c.Path)
+	files, err := r.filesOf(c)
 	if err != nil {
 		return into, fmt.Errorf("read processes: %w", err)
 	}
-	files := &cgroupFiles{cgroup: c, cpath: cpath}
 	dirFD, err := r.openDir(files)
 	if errors.Is(err, ErrGone) {
 		return into, err
@@ -52,14 +51,20 @@ func (r *FileReader) Procs(c *Cgroup, into []int) ([]int, error) {
 	if isRemoved(err) && errors.Is(r.checkExists(files), ErrGone) {
 		return walk.pids, gone(c)
 	}
-	err = errors.Join(err, walk.below)
-	if parseErr := (*ParseError)(nil); errors.As(err, &parseErr) {
-		parseErr.Cgroup = c.Path
-	}
-	if err != nil {
-		return walk.pids, fmt.Errorf("read processes of cgroup %s: %w", c.Path, err)
+	if err = errors.Join(err, walk.below); err != nil {
+		return walk.pids, procsFailed(c, err)
 	}
 	return walk.pids, nil
+}
+
+// procsFailed says which cgroup's processes could not be read. It is apart so
+// that a call without an error allocates nothing.
+func procsFailed(c *Cgroup, err error) error {
+	var parseErr *ParseError
+	if errors.As(err, &parseErr) {
+		parseErr.Cgroup = c.Path
+	}
+	return fmt.Errorf("read processes of cgroup %s: %w", c.Path, err)
 }
 
 // procsWalk is one call of Procs.

@@ -31,7 +31,10 @@ type member struct {
 	kind       kind
 	// sandboxLike says that an undecided container looked like a sandbox.
 	sandboxLike bool
-	procs       processFacts
+	// unseen counts the looks at an undecided container that found tasks in
+	// it but no process.
+	unseen int
+	procs  processFacts
 	// born is when the cgroup appeared, as its directory says.
 	born time.Time
 	// watched says that it was born while the agent looked on.

@@ -84,7 +84,7 @@ func (s *Sampler) look(m *member, now time.Time) int {
 	m.procs.count = snapshot.Amount{N: int64(len(pids)), Known: true}
 	s.lookAtMain(m, pids)
 	s.lookAtScores(m, pids)
-	if m.kind == undecided && len(pids) > 0 {
+	if m.kind == undecided {
 		m.kind = s.decide(m, pids, now)
 	}
 	return 1 + len(pids)
@@ -162,7 +162,7 @@ func (s *Sampler) decide(m *member, pids []int, now time.Time) kind {
 	switch {
 	case group == 1: // the kubelet sets it for containers only
 		return application
-	case slices.Max(pids) == 0:
+	case len(pids) == 0:
 		return s.decideBlind(m)
 	case !m.procs.adj.Known:
 		return undecided
@@ -182,9 +182,16 @@ func (s *Sampler) decide(m *member, pids []int, now time.Time) kind {
 }
 
 // decideBlind is for an agent that does not see the node's processes (no
-// hostPID: cgroup.procs shows only zeros): of a pod's containers the sandbox
-// is made first, and cgroup ids only grow.
+// hostPID): pids.current counts some again and again, cgroup.procs shows none.
+// Of a pod's containers the sandbox is made first, and cgroup ids only grow.
 func (s *Sampler) decideBlind(m *member) kind {
+	if tasks, ok := m.reading.Get(cgroupfs.PIDsCurrent); !ok || tasks == 0 {
+		return undecided // nothing was started in it yet
+	}
+	m.unseen++
+	if m.unseen < 3 {
+		return undecided
+	}
 	s.sources.blind = true
 	guess := undecided // while it is the only one
 	for _, other := range s.order {

@@ -86,13 +86,20 @@ func TestSandboxHasNoSeries(t *testing.T) {
 	}
 }
 
-// An agent without the host's PID namespace reads zeros for processes.
+// An agent without the host's PID namespace finds no processes in containers
+// that have some.
 func TestWithoutTheHostsProcesses(t *testing.T) {
 	w := newWorld()
 	pod := w.pod(cgroupfs.BestEffort, "uid-1")
 	first, second := w.container(pod, "pause", app), w.container(pod, "main", app)
-	w.procs[first.ID], w.procs[second.ID] = []int{0}, []int{0}
-	s := w.start(t, nil).step()
+	for _, c := range []*cgroupfs.Cgroup{first, second} {
+		w.procs[c.ID] = nil
+		w.readings[c.ID].Set(cgroupfs.PIDsCurrent, 1)
+	}
+	a := w.start(t, nil)
+	a.step()
+	a.step()
+	s := a.step()
 	if !find(t, s, "pause").Sandbox || find(t, s, "main").Sandbox {
 		t.Error("the first container of a pod is its sandbox")
 	}
