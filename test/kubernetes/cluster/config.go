@@ -136,17 +136,22 @@ func readRecord(directory string) (record, error) {
 }
 
 // freePorts finds ports of the loopback that nobody listens on.
-func freePorts() (controlplane.Ports, error) {
-	var ports controlplane.Ports
+func freePorts() (ports controlplane.Ports, err error) {
+	// All are held until the last is found, so that none comes twice.
+	var held []net.Listener
+	defer func() {
+		for _, listener := range held {
+			err = errors.Join(err, listener.Close())
+		}
+	}()
 	for _, port := range []*int{
 		&ports.API, &ports.Etcd, &ports.EtcdPeer, &ports.Controller, &ports.Scheduler, &ports.Node,
 	} {
-		// All are held until the last is found, so that none comes twice.
 		listener, err := net.Listen("tcp4", "127.0.0.1:0")
 		if err != nil {
 			return ports, fmt.Errorf("find a free port: %w", err)
 		}
-		defer listener.Close()
+		held = append(held, listener)
 		*port = listener.Addr().(*net.TCPAddr).Port
 	}
 	return ports, nil

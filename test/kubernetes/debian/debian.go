@@ -9,7 +9,6 @@
 package debian
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -151,17 +150,16 @@ func (a Archive) apt(ctx context.Context, directory string, arguments ...string)
 // so that this machine's settings hold here too.
 func mirror(files ...string) (string, error) {
 	for _, file := range files {
-		content, err := os.Open(file)
+		content, err := os.ReadFile(file)
 		if err != nil {
 			continue
 		}
-		defer content.Close()
-		for lines := bufio.NewScanner(content); lines.Scan(); {
-			fields := strings.Fields(lines.Text())
+		for line := range strings.Lines(string(content)) {
+			fields := strings.Fields(line)
+			if len(fields) == 0 || fields[0] != "URIs:" && fields[0] != "deb" {
+				continue
+			}
 			for _, field := range fields {
-				if fields[0] != "URIs:" && fields[0] != "deb" {
-					break
-				}
 				if strings.HasPrefix(field, "http") {
 					return field, nil
 				}

@@ -15,18 +15,21 @@ package guestapi
 const (
 	// Port is where the helper listens on the node.
 	Port = 10780
-	// RunPath and CgroupsPath are the two things to ask for.
-	RunPath     = "/run"
+	// RunPath is where commands are run.
+	RunPath = "/run"
+	// CgroupsPath is where the kubepods tree is read.
 	CgroupsPath = "/cgroups"
 	// StatusTrailer carries the exit status of a command in decimal, or the
 	// reason why it has none.
 	StatusTrailer = "Exit-Status"
 	// SettingsFile is where the helper finds its Settings, as JSON.
 	SettingsFile = "/etc/slicewatch-node.json"
-	// CertificateFile, KeyFile and AuthorityFile are the helper's credentials.
+	// CertificateFile is the helper's own certificate.
 	CertificateFile = "/etc/slicewatch-node.crt"
-	KeyFile         = "/etc/slicewatch-node.key"
-	AuthorityFile   = "/etc/slicewatch-ca.crt"
+	// KeyFile is its private key.
+	KeyFile = "/etc/slicewatch-node.key"
+	// AuthorityFile is the certificate of the cluster's authority.
+	AuthorityFile = "/etc/slicewatch-ca.crt"
 	// Program is where the helper is on the node's disk.
 	Program = "/usr/local/bin/guest"
 	// ConsolePrefix starts the lines that the helper prints on the console.
