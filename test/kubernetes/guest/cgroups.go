@@ -57,7 +57,7 @@ func readTree(wanted []string) (guestapi.Tree, error) {
 		})
 	}
 	for path, files := range tree.Cgroups {
-		for _, field := range strings.FieldsSeq(files[processFile]) {
+		for field := range strings.FieldsSeq(files[processFile]) {
 			if pid, err := strconv.Atoi(field); err == nil {
 				readProcess(tree, pid, path)
 			}

@@ -91,7 +91,7 @@ func installBusybox(busybox, bin, root, applets string) error {
 	if err := copyFile(busybox, filepath.Join(bin, "busybox"), 0o755); err != nil {
 		return err
 	}
-	for _, applet := range strings.FieldsSeq(applets) {
+	for applet := range strings.FieldsSeq(applets) {
 		if exists(filepath.Join(bin, applet)) || exists(filepath.Join(root, "usr/sbin", applet)) {
 			continue
 		}
@@ -122,7 +122,7 @@ func maskUnits(directory string) error {
 	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return err
 	}
-	for _, unit := range strings.FieldsSeq(units) {
+	for unit := range strings.FieldsSeq(units) {
 		path := filepath.Join(directory, unit)
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
