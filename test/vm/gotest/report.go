@@ -34,7 +34,9 @@ type Printer struct {
 	Prefix string
 	// SkipIsFailure: where tests have everything they need, a skip hides one.
 	SkipIsFailure bool
-	Counts        Counts
+	// Verbose shows what tests log although they pass.
+	Verbose bool
+	Counts  Counts
 }
 
 // isFuzzInput tells the inputs of a fuzz test from subtests: there are hundreds,
@@ -42,6 +44,8 @@ type Printer struct {
 func isFuzzInput(test string) bool {
 	return strings.HasPrefix(test, "Fuzz") && strings.Contains(test, "/")
 }
+
+func indented(text string) string { return "\n      " + strings.ReplaceAll(text, "\n", "\n      ") }
 
 // Report prints one result. Output that cannot be written is not this
 // function's to report: the counts decide.
@@ -59,13 +63,16 @@ func (p *Printer) Report(r Result) {
 	switch r.Status {
 	case Pass:
 		p.Counts.Passed++
+		if p.Verbose && r.Output != "" {
+			line += indented(r.Output)
+		}
 	case Skip:
 		p.Counts.Skipped++
 		line += "  " + strings.Join(strings.Fields(r.Output), " ")
 	case Fail:
 		p.Counts.Failed++
 		if text := note + r.Output; text != "" {
-			line += "\n      " + strings.ReplaceAll(text, "\n", "\n      ")
+			line += indented(text)
 		}
 	}
 	_, _ = fmt.Fprintln(p.Out, line)

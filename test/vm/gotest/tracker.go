@@ -36,7 +36,7 @@ type Result struct {
 	Status        Status
 	// Elapsed is by the guest's clock.
 	Elapsed time.Duration
-	// Output is what the test printed, of a failure or a skip.
+	// Output is what the test printed.
 	Output string
 }
 
@@ -93,9 +93,9 @@ func (t *tracker) finish(e event, status Status) {
 		// The verdict on the package is drawn from the exit status instead.
 		return
 	}
-	r := Result{Package: t.pkg, Test: e.Test, Status: status, Elapsed: time.Duration(e.Elapsed * float64(time.Second))}
-	if status != Pass {
-		r.Output = said(t.running[e.Test])
+	r := Result{
+		Package: t.pkg, Test: e.Test, Status: status, Output: said(t.running[e.Test]),
+		Elapsed: time.Duration(e.Elapsed * float64(time.Second)),
 	}
 	delete(t.running, e.Test)
 	t.emit(r)

@@ -78,7 +78,7 @@ func parse(args []string, messages io.Writer) (options, error) {
 	flags.BoolVar(&o.test.Short, "short", false, "as go test's -short")
 	flags.BoolVar(&o.icount, "icount", false, "drive the machine's clock by its instructions: repeatable CPU times, one processor")
 	flags.BoolVar(&o.noSkip, "noskip", false, "count a skipped test as failed")
-	flags.BoolVar(&o.verbose, "v", false, "show the machines' consoles")
+	flags.BoolVar(&o.verbose, "v", false, "show the machines' consoles, and what tests log although they pass")
 	flags.BoolVar(&o.list, "list", false, "show the machines and packages, run nothing")
 	flags.BoolVar(&o.refresh, "refresh", false, "ask the mirror for newer kernels")
 	flags.IntVar(&o.memoryMiB, "memory", 1024, "memory of a machine in MiB, besides the test binaries'")

@@ -49,7 +49,7 @@ func runMatrix(ctx context.Context, o options, dir string, out, messages io.Writ
 			return total, err
 		}
 		for _, suite := range o.suites {
-			printer := gotest.Printer{Out: out, Prefix: modulePath, SkipIsFailure: o.noSkip}
+			printer := gotest.Printer{Out: out, Prefix: modulePath, SkipIsFailure: o.noSkip, Verbose: o.verbose}
 			if err := runMachine(ctx, o, config(o, arch, suite, binaries, commands, messages), binaries, &printer); err != nil {
 				// A result like others: the next machine may still tell something.
 				reason := err.Error()
