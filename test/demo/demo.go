@@ -57,7 +57,8 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		Progress: out,
 	})
 	if err != nil {
-		return orInterrupted(ctx, err)
+		// QEMU's own words for a port that was taken meanwhile are obscure.
+		return orInterrupted(ctx, errors.Join(checkPort(ctx, o.port), err))
 	}
 	defer func() { err = errors.Join(err, machine.Close()) }()
 	fmt.Fprintf(out, "Linux %s is up after %v\n", machine.Kernel().Release, machine.BootTime().Round(time.Second/10))
