@@ -144,7 +144,7 @@ func stalled(content string) map[string]float64 {
 // transferred sums io.stat's bytes over devices.
 func transferred(content string) (read, write float64) {
 	for line := range strings.Lines(content) {
-		for _, field := range strings.Fields(line) {
+		for field := range strings.FieldsSeq(line) {
 			name, value, ok := strings.Cut(field, "=")
 			switch {
 			case ok && name == "rbytes":
