@@ -14,12 +14,14 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"sigs.k8s.io/yaml"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // read parses the document of the given kind strictly: a field that the API
 // does not have is an error.
-func read(t *testing.T, path, kind string, into any) {
+func read(t *testing.T, path, kind string, into runtime.Object) {
 	t.Helper()
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -29,7 +31,9 @@ func read(t *testing.T, path, kind string, into any) {
 		if !bytes.Contains(document, []byte("\nkind: "+kind+"\n")) {
 			continue
 		}
-		if err := yaml.UnmarshalStrict(document, into); err != nil {
+		strict := json.NewSerializerWithOptions(json.DefaultMetaFactory, scheme.Scheme, scheme.Scheme,
+			json.SerializerOptions{Yaml: true, Strict: true})
+		if _, _, err := strict.Decode(document, nil, into); err != nil {
 			t.Fatalf("%s of %s: %v", kind, path, err)
 		}
 		return
