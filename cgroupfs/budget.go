@@ -50,6 +50,14 @@ func maxOpenFor(wanted int, softLimit uint64, pageBytes int) int {
 	return min(allowed, maxKeptBufferBytes/pageBytes)
 }
 
+// maxKeptDirs bounds the descriptors that are kept open for directories. The
+// rest are opened at each refresh.
+const maxKeptDirs = 1024
+
+// keptDirsFor is maxKeptDirs, or an eighth of the limit on open files where that
+// is less: half of what newDescriptorBudget leaves to the rest of the agent.
+func keptDirsFor(softLimit uint64) int { return int(min(softLimit/8, maxKeptDirs)) }
+
 // take says whether one more descriptor may be kept, and counts it if so.
 func (b *descriptorBudget) take() bool {
 	if b.open >= b.max {

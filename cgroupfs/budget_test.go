@@ -34,3 +34,17 @@ func TestMaxOpenFor(t *testing.T) {
 		})
 	}
 }
+
+// The directories' descriptors come out of what the files' leave to the rest of
+// the agent, of which at least a half must be left.
+func TestKeptDirsFor(t *testing.T) {
+	for limit, want := range map[uint64]int{0: 0, 64: 8, 256: 32, 1024: 128, 8192: maxKeptDirs, 1 << 20: maxKeptDirs, math.MaxUint64: maxKeptDirs} {
+		got := keptDirsFor(limit)
+		if got != want {
+			t.Errorf("limit %d: %d directories, want %d", limit, got, want)
+		}
+		if rest := int(min(limit, 1<<30)) - maxOpenFor(0, limit, 1); limit > 0 && got > rest/2 {
+			t.Errorf("limit %d: %d directories of the %d descriptors that the files leave", limit, got, rest)
+		}
+	}
+}

@@ -21,9 +21,6 @@ const (
 	// cgroup namespace's mount. Both at once is rare, and listing a pod costs
 	// about 40 times what looking at its link count does.
 	relistEvery = 60
-	// maxKeptDirs bounds the descriptors that are kept open for directories.
-	// The rest are opened at each refresh.
-	maxKeptDirs = 1024
 	// The search for kubepods is repeated after this time, doubled each time up
 	// to the maximum.
 	minSearchPause = time.Second
@@ -62,6 +59,7 @@ type Tree struct {
 	nodes     int   // cgroups followed
 	others    int   // directories remembered as not being pods' or containers'
 	kept      int   // descriptors kept in nodes
+	maxKept   int   // the bound on kept
 	pods      int   // pods followed, as of the last rebuild
 	dirs      []*node
 	cgroups   []*Cgroup
@@ -99,6 +97,10 @@ type Changes struct {
 // cgroup v2 (see CheckRoot) or a recorded tree. Nothing is known before the
 // first Refresh. The error says that rootDir cannot be read.
 func NewTree(rootDir string, cfg TreeConfig) (*Tree, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return nil, fmt.Errorf("get the limit on open files (RLIMIT_NOFILE): %w", err)
+	}
 	root, err := openDirAt(unix.AT_FDCWD, rootDir)
 	if err != nil {
 		return nil, fmt.Errorf("open the cgroup root %s: %w", rootDir, err)
@@ -108,7 +110,7 @@ func NewTree(rootDir string, cfg TreeConfig) (*Tree, error) {
 	}
 	t := &Tree{
 		rootDir: filepath.Clean(rootDir), cfg: cfg, log: cfg.Logger,
-		root: root, cgroup2: onCgroup2(root),
+		root: root, cgroup2: onCgroup2(root), maxKept: keptDirsFor(limit.Cur),
 		byWatch: map[int32]*node{}, rootWatch: noWatch, marks: map[int32]mark{},
 		searchPause: minSearchPause,
 	}

@@ -200,7 +200,7 @@ func (t *Tree) newNode(parent *node, name string, c Cgroup) (*node, error) {
 			return nil, err
 		}
 		n.children, n.dirty = map[string]*node{}, true
-		if t.kept < maxKeptDirs {
+		if t.kept < t.maxKept {
 			n.fd = fd
 			t.kept++
 		} else {
