@@ -190,6 +190,10 @@ func bootTime() time.Time {
 	return time.Now().Add(-time.Duration(since.Nano())).Round(10 * time.Millisecond)
 }
 
+// HandOverGlobalLog makes what a library logs globally go to logger. It is for
+// the whole process: main calls it once.
+func HandOverGlobalLog(logger *slog.Logger) { identity.HandOverGlobalLog(logger) }
+
 // Addresses returns where the agent serves HTTP.
 func (a *Agent) Addresses() []net.Addr { return a.server.Addresses() }
 

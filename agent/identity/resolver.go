@@ -15,6 +15,8 @@ import (
 	"github.com/slicewatch/slicewatch/agent/identity/pods"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/cgroupfs"
+
+	"k8s.io/klog/v2"
 )
 
 // Mode says whether a source is used.
@@ -251,3 +253,7 @@ func (r *Resolver) podEntry(uid string) *podEntry {
 	r.refresh(p)
 	return p
 }
+
+// HandOverGlobalLog makes the few lines that client-go logs through its global
+// logger go to logger. It is for the whole process: main calls it once.
+func HandOverGlobalLog(logger *slog.Logger) { klog.SetSlogLogger(logger) }

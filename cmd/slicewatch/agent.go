@@ -13,7 +13,6 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
-	"k8s.io/klog/v2"
 
 	"github.com/slicewatch/slicewatch/agent"
 	"github.com/slicewatch/slicewatch/agent/config"
@@ -52,7 +51,7 @@ func runAgent(ctx context.Context, in invocation, settings config.Config) int {
 	logger := newLogger(in.stderr, settings.Log)
 	limitSelf(logger, settings.MaxProcs)
 	logger.Info("starting slicewatch", "version", in.build.Version, "revision", in.build.Revision, "node", settings.NodeName)
-	klog.SetSlogLogger(logger) // a few lines of client-go come through its global logger
+	agent.HandOverGlobalLog(logger)
 	node, err := agent.New(settings, logger, in.build)
 	if err == nil {
 		err = node.Run(ctx)
