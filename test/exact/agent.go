@@ -35,6 +35,10 @@ type Config struct {
 	Flags []string
 	// OpenFiles is the process's RLIMIT_NOFILE; 0 leaves it alone.
 	OpenFiles uint64
+	// CgroupFS is --path.cgroupfs; empty is the agent's default.
+	CgroupFS string
+	// UID is the user and the group that the agent runs as.
+	UID uint32
 }
 
 func (c Config) args(port int) []string {
@@ -44,6 +48,9 @@ func (c Config) args(port int) []string {
 	}
 	if c.SampleInterval != 0 {
 		args = append(args, "--sample.interval="+c.SampleInterval.String())
+	}
+	if c.CgroupFS != "" {
+		args = append(args, "--path.cgroupfs="+c.CgroupFS)
 	}
 	return append(args, c.Flags...)
 }
@@ -70,7 +77,9 @@ func StartAgent(cfg Config) (*Agent, error) {
 	a := &Agent{Config: cfg, Address: fmt.Sprintf("127.0.0.1:%d", port), log: &lockedBuffer{}, ended: make(chan struct{})}
 	a.cmd = exec.Command(agentBinary, cfg.args(port)...)
 	a.cmd.Stderr = a.log
-	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{Uid: cfg.UID, Gid: cfg.UID},
+	}
 	if err := a.begin(); err != nil {
 		return nil, err
 	}

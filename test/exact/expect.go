@@ -4,6 +4,7 @@ package exact
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -117,9 +118,7 @@ func (r row) scaled(n uint64) float64 {
 
 func (r row) add(to Series, level string, labels map[string]string, n uint64) {
 	all := map[string]string{}
-	for k, v := range labels {
-		all[k] = v
-	}
+	maps.Copy(all, labels)
 	for pair := range strings.SplitSeq(r.labels, ",") {
 		if k, v, ok := strings.Cut(pair, "="); ok {
 			all[k] = v
@@ -186,9 +185,7 @@ func expectSwap(to Series, level string, labels map[string]string, c truth.Cgrou
 
 func with(labels map[string]string, k, v string) map[string]string {
 	all := map[string]string{k: v}
-	for k, v := range labels {
-		all[k] = v
-	}
+	maps.Copy(all, labels)
 	return all
 }
 
