@@ -44,7 +44,7 @@ func (r *FileReader) Read(c *Cgroup, into *Reading) error {
 	}
 	if err != nil {
 		r.Forget(c)
-		r.takeProblems()
+		_ = r.takeProblems() // of no interest: the cgroup is gone
 		return err
 	}
 	r.scheduleSettings(known, settingsDue)

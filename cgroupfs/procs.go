@@ -60,8 +60,7 @@ func (r *FileReader) Procs(c *Cgroup, into []int) ([]int, error) {
 // procsFailed says which cgroup's processes could not be read. It is apart so
 // that a call without an error allocates nothing.
 func procsFailed(c *Cgroup, err error) error {
-	var parseErr *ParseError
-	if errors.As(err, &parseErr) {
+	if parseErr, ok := errors.AsType[*ParseError](err); ok {
 		parseErr.Cgroup = c.Path
 	}
 	return fmt.Errorf("read processes of cgroup %s: %w", c.Path, err)
@@ -108,7 +107,7 @@ func (w *procsWalk) children(dirFD, depth int) error {
 		return err
 	}
 	dir := os.NewFile(uintptr(fd), ".")
-	defer dir.Close() //nolint:errcheck // nothing was written
+	defer dir.Close()
 	for {
 		const atOnce = 128
 		entries, err := dir.ReadDir(atOnce)

@@ -28,7 +28,7 @@ func kernelTree(t testing.TB) string {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to make cgroups")
 	}
-	root, err := os.MkdirTemp(mount, "slicewatch-test-")
+	root, err := os.MkdirTemp(mount, "slicewatch-test-") //nolint:usetesting // a cgroup, not a temporary folder
 	if err != nil {
 		t.Skipf("needs a writable cgroup file system: %v", err)
 	}

@@ -4,7 +4,6 @@ package exporter
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -146,6 +145,6 @@ type serverErrorLog struct{ log *slog.Logger }
 
 // Write implements io.Writer for log.New.
 func (l serverErrorLog) Write(p []byte) (int, error) {
-	l.log.LogAttrs(context.Background(), slog.LevelDebug, "HTTP connection", slog.String("err", string(bytes.TrimSpace(p))))
+	l.log.Debug("HTTP connection", "err", string(bytes.TrimSpace(p)))
 	return len(p), nil
 }

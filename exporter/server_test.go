@@ -13,8 +13,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/slicewatch/slicewatch/agent/snapshot"
 )
 
 // running starts the server and returns its base URL. The server ends with

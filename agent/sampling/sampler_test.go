@@ -6,15 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/slicewatch/slicewatch/agent/snapshot"
-	"github.com/slicewatch/slicewatch/cgroupfs"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/cgroupfs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -324,9 +326,8 @@ func TestNothingFallsAndNothingIsLost(t *testing.T) {
 					truth[q] += amount
 				}
 			}
-			for id, name := range names { // names come late at times
-				a.view.names[id] = name
-			}
+			// names come late at times
+			maps.Copy(a.view.names, names)
 			s := a.step()
 			checkNothingFell(rt, s, seen)
 			checkTotals(rt, s, truth)
@@ -357,8 +358,8 @@ func checkNothingFell(t *rapid.T, s snapshot.Snapshot, seen map[string]uint64) {
 			note(c.Identity.Name, c.Total)
 		}
 	}
-	for q, class := range s.Classes {
-		note(cgroupfs.QoS(q).String(), class.Total)
+	for q := range s.Classes {
+		note(cgroupfs.QoS(q).String(), s.Classes[q].Total)
 	}
 	note("kubepods", s.Kubepods.Total)
 }

@@ -97,7 +97,7 @@ func requireApt() error {
 		}
 	}
 	if _, err := os.Stat(debianKeyring); err != nil {
-		return fmt.Errorf("Debian's keys are needed to verify its kernels (%w): apt-get install debian-archive-keyring", err)
+		return fmt.Errorf("the keys of Debian are needed to verify its kernels (%w): apt-get install debian-archive-keyring", err)
 	}
 	return nil
 }

@@ -116,7 +116,7 @@ func power(ctx context.Context, program string, cfg Config, args []string) (*Mac
 		return nil, err
 	}
 	m.qemu = q
-	life := ctx
+	var life context.Context
 	if cfg.Timeout > 0 {
 		life, m.stop = context.WithTimeout(ctx, cfg.Timeout)
 	} else {
@@ -174,7 +174,7 @@ func choosePorts(forwards []Forward) ([]int, error) {
 			return nil, fmt.Errorf("find a free port on the host: %w", err)
 		}
 		// Closed only when all are chosen, so that they differ.
-		defer listener.Close()
+		defer listener.Close() //nolint:gocritic // meant: see above
 		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
@@ -201,7 +201,7 @@ func (m *Machine) endError() error {
 	if failure := m.console.Failure(); failure != "" {
 		return fmt.Errorf("%w: %s; %s", ErrKernelFailed, failure, m.console.Tail())
 	}
-	return fmt.Errorf("%w (qemu: %v); %s", ErrEnded, m.qemu.err, m.console.Tail())
+	return fmt.Errorf("%w (qemu: %w); %s", ErrEnded, m.qemu.err, m.console.Tail())
 }
 
 // Kernel is the kernel that runs.

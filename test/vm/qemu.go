@@ -62,16 +62,17 @@ func qemuArgs(e emulator, cfg Config, kernel Kernel, initramfs, swapFile string,
 	// An oops is made a panic, and a panic ends the machine (-no-reboot), so
 	// that neither is overlooked or waited for.
 	words := append([]string{"console=" + e.console, "quiet", "panic=-1", "oops=panic"}, cfg.Append...)
-	network := "user,id=net,ipv6=off" + hostForward(ports[0], "", wire.Port)
+	var network strings.Builder
+	network.WriteString("user,id=net,ipv6=off" + hostForward(ports[0], "", wire.Port))
 	for i, f := range cfg.Forwards {
-		network += hostForward(ports[1+i], f.GuestAddress, f.GuestPort)
+		network.WriteString(hostForward(ports[1+i], f.GuestAddress, f.GuestPort))
 	}
 	args := append([]string{}, e.machine...)
 	args = append(args, accel...)
 	args = append(args,
 		"-smp", strconv.Itoa(cfg.CPUs), "-m", strconv.Itoa(cfg.MemoryMiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
-		"-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile=",
+		"-netdev", network.String(), "-device", "virtio-net-pci,netdev=net,romfile=",
 		"-kernel", kernel.Image, "-initrd", initramfs, "-append", strings.Join(words, " "))
 	if swapFile != "" {
 		// The swap file's content is worth nothing after the machine's end.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -59,7 +60,7 @@ func requireTool(ctx context.Context, cfg Config, program, pkg string) error {
 	}
 	cfg.progress("installing %s for %s", pkg, program)
 	run := func(words ...string) error {
-		words = append(sudo[:len(sudo):len(sudo)], words...)
+		words = append(slices.Clip(sudo), words...)
 		_, err := command(ctx, "", words[0], words[1:]...)
 		return err
 	}

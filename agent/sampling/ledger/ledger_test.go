@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
 	"github.com/slicewatch/slicewatch/cgroupfs"
-	"pgregory.net/rapid"
 )
 
 var now = time.Unix(1_800_000_000, 0)

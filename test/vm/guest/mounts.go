@@ -66,7 +66,7 @@ func enableControllers(dir string) error {
 	if err != nil {
 		return fmt.Errorf("list controllers of %s: %w", dir, err)
 	}
-	for _, name := range strings.Fields(string(text)) {
+	for name := range strings.FieldsSeq(string(text)) {
 		err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0o644)
 		if err != nil {
 			return fmt.Errorf("enable controller %s below %s: %w", name, dir, err)

@@ -76,7 +76,7 @@ func TestReadFrameRefuses(t *testing.T) {
 			if err == nil || (test.want != nil && !errors.Is(err, test.want)) {
 				t.Errorf("error %v, want %v", err, test.want)
 			}
-			if test.want == io.ErrUnexpectedEOF && errors.Is(err, io.EOF) {
+			if errors.Is(test.want, io.ErrUnexpectedEOF) && errors.Is(err, io.EOF) {
 				t.Errorf("error %v looks like an orderly end", err)
 			}
 		})
