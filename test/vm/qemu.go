@@ -29,10 +29,10 @@ type emulator struct {
 // pauth-impdef: pointer authentication by QEMU's own hash instead of the
 // architected one, which alone takes two thirds of an emulated boot.
 //
-// cx16=off: QEMU 7.2's CMPXCHG16B now and then leaves nonsense in the flags.
-// The kernel's allocator uses it where there is one: on a busy host 7 of 20
-// boots of 6.12 ended in an oops, with the processor's one thread or with two,
-// and none of 14 without the instruction.
+// cx16=off: with QEMU 7.2 on a busy host 7 of 20 boots of 6.12 ended in an oops
+// (3 of 14 with thread=single), mostly with nonsense in the flags, often right
+// after a CMPXCHG16B of the kernel's allocator. Without that instruction none
+// of 34 did. The cause inside QEMU is not known.
 func emulatorOf(arch string) (emulator, error) {
 	switch arch {
 	case "arm64":
