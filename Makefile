@@ -17,14 +17,14 @@ CACHE    := .cache
 LINT_SUM := $(shell sha256sum test/tools/golangci-lint/go.sum | cut -c1-12)
 LINT     := $(CACHE)/tools/golangci-lint-$(LINT_SUM)
 
-# The machines and packages of vm-test: make vm-test VM_ARCH=amd64
-VM_ARCH  ?= arm64,amd64
-VM_SUITE ?= bookworm,trixie
-VM_PACKAGES ?= ./cgroupfs
+# What runs in emulated machines. arm64 with the newest kernel gets all of it;
+# the others what depends on kernel and architecture.
+VMTEST      := go run ./test/vm/cmd/vmtest
+VM_COMMANDS := ./cmd/slicewatch,./test/kubetree/cmd/kubetree
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: $(ARCHES:%=build-%) ## build the static binaries, bin/slicewatch-linux-<arch>
@@ -65,16 +65,44 @@ compiler:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev; \
 	else echo "go test -race needs a C compiler: install gcc and libc6-dev" >&2; exit 1; fi
 
+.PHONY: image
+image: $(ARCHES:%=image-%) ## OCI image archives, build/slicewatch-<arch>.oci.tar, without a container engine
+
+.PHONY: $(ARCHES:%=image-%)
+$(ARCHES:%=image-%): image-%: build-%
+	rm -rf build/root-$*; mkdir -p build/root-$*
+	cp bin/slicewatch-linux-$* build/root-$*/slicewatch
+	go -C test/kubernetes/components/ociarchive run . -name=slicewatch:$(VERSION) -arch=$* -entrypoint=/slicewatch \
+		-out=$(CURDIR)/build/slicewatch-$*.oci.tar $(CURDIR)/build/root-$*
+	rm -rf build/root-$*
+
+.PHONY: e2e
+e2e: ## the agent as a DaemonSet on a real, emulated Kubernetes node; builds Kubernetes at the first use (25 CPU minutes)
+	go run ./test/kubernetes/cmd/cluster test
+
 .PHONY: vm-test
-vm-test: ## tests that need a real cgroup v2 kernel, in emulated machines (VM_ARCH, VM_SUITE, VM_PACKAGES)
-	go run ./test/vm/cmd/vmtest -arch $(VM_ARCH) -suite $(VM_SUITE) $(VM_PACKAGES)
+vm-test: ## tests on real kernels in emulated machines: arm64 and amd64, Linux 6.1 and 6.12
+	$(VMTEST) -arch arm64 -suite trixie -swap 256 -timeout 25m -commands $(VM_COMMANDS) ./cgroupfs ./test/kubetree ./test/exact
+	$(VMTEST) -arch arm64 -suite bookworm -swap 256 -timeout 20m -short -commands $(VM_COMMANDS) ./cgroupfs ./test/exact
+	$(VMTEST) -arch amd64 -suite trixie,bookworm -timeout 20m ./cgroupfs
+
+.PHONY: prometheus-test
+prometheus-test: ## a real Prometheus scrapes the agent in an emulated machine, and queries are checked
+	SLICEWATCH_VM_TESTS=1 go test -count=1 -timeout 20m -v ./test/prometheus
 
 .PHONY: vm-test-if-possible
 vm-test-if-possible:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
 		{ command -v qemu-system-aarch64 && command -v qemu-system-x86_64; } >/dev/null; then \
-		$(MAKE) --no-print-directory vm-test; \
+		$(MAKE) --no-print-directory vm-test prometheus-if-possible; \
 	else echo "skipped: vm-test, as QEMU is not installed and only root can install it"; fi
+
+.PHONY: prometheus-if-possible
+prometheus-if-possible:
+	@if ! { command -v prometheus && command -v promtool; } >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus; fi; \
+	if { command -v prometheus && command -v promtool; } >/dev/null; then $(MAKE) --no-print-directory prometheus-test; \
+	else echo "skipped: prometheus-test, as Prometheus is not installed and only root can install it"; fi
 
 .PHONY: demo
 demo: ## the agent in a virtual machine with a small made-up cluster, until interrupted

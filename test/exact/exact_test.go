@@ -179,6 +179,9 @@ func TestFrozenTree(t *testing.T) {
 		{"kind docker", kubetree.Spec{CgroupRoot: "/kubelet", Runtime: kubetree.Docker, Seed: 3}, 14, 1},
 	} {
 		t.Run(layout.name, func(t *testing.T) {
+			if testing.Short() && layout.pods > 14 {
+				layout.pods, layout.each = 14, 2
+			}
 			tree := newTree(t, layout.spec)
 			if _, err := tree.AddHostile(tree.Kubepods()); err != nil {
 				t.Fatal(err)
