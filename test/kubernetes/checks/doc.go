@@ -11,3 +11,7 @@
 // agent and the workloads on it, and are skipped without one; `make e2e` runs
 // them all.
 package checks
+
+// RequiredEnv names the environment variable that makes the tests fail where
+// they would be skipped.
+const RequiredEnv = "SLICEWATCH_E2E"

@@ -57,7 +57,7 @@ var (
 
 // startTime is how long all of them may take: an emulated node on a busy
 // machine needs minutes.
-const startTime = 30 * time.Minute
+const startTime = time.Hour
 
 // Run starts whatever does not run yet, one after the other, and returns when
 // all of it runs. A node under emulation that has to start many pods at once

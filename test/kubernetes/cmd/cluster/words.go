@@ -15,6 +15,7 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"github.com/slicewatch/slicewatch/test/kubernetes/checks"
 	"github.com/slicewatch/slicewatch/test/kubernetes/cluster"
 	"github.com/slicewatch/slicewatch/test/kubernetes/install"
 	"github.com/slicewatch/slicewatch/test/kubernetes/workloads"
@@ -116,9 +117,10 @@ func runChecks(ctx context.Context, config cluster.Config, keep bool) (err error
 	if err != nil {
 		return err
 	}
-	checks := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-timeout=60m", ".")
-	checks.Dir, checks.Stdout, checks.Stderr = source, os.Stdout, os.Stderr
-	return checks.Run()
+	run := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-timeout=60m", ".")
+	run.Dir, run.Stdout, run.Stderr = source, os.Stdout, os.Stderr
+	run.Env = append(os.Environ(), checks.RequiredEnv+"=1")
+	return run.Run()
 }
 
 func runOnNode(ctx context.Context, c *cluster.Cluster, command []string) error {
