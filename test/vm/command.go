@@ -25,7 +25,7 @@ type Command struct {
 	// Path is a path in the guest, or a name to look up in /bin.
 	Path string
 	Args []string
-	// Env is added to PATH, HOME, TMPDIR, USER and SLICEWATCH_VM=1.
+	// Env is added to PATH, HOME, TMPDIR, USER and IN_TEST_MACHINE=1.
 	Env []string
 	// Dir is the working directory; empty: /.
 	Dir string

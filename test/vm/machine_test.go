@@ -106,7 +106,7 @@ func testEnvironment(t *testing.T, m *Machine) {
 	if code, err := m.Run(t.Context(), cmd, &out, nil); code != 0 || err != nil {
 		t.Fatalf("status %d, error %v", code, err)
 	}
-	for _, want := range []string{"COLOUR=blue\n", "SLICEWATCH_VM=1\n", "PATH=/bin", "dir=/tmp\n", "cgroup=0::/a.slice/b\n"} {
+	for _, want := range []string{"COLOUR=blue\n", "IN_TEST_MACHINE=1\n", "PATH=/bin", "dir=/tmp\n", "cgroup=0::/a.slice/b\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())
 		}

@@ -35,7 +35,7 @@ const (
 	SettingsPath = "/etc/slicewatch-vm.json"
 	// MarkerEnv is set to 1 for every command in a test machine, so that a
 	// test can tell that it runs in one.
-	MarkerEnv = "SLICEWATCH_VM"
+	MarkerEnv = "IN_TEST_MACHINE"
 )
 
 // MaxPayload bounds one frame, in bytes.
