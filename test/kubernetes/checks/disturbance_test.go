@@ -145,7 +145,7 @@ func TestRuntimeRestarts(t *testing.T) {
 	before := names(s, ids)
 	for _, program := range []string{"containerd", "kubelet"} {
 		t.Run(program, func(t *testing.T) {
-			old, err := c.Node.Run(t.Context(), nil, "pidof", program)
+			old, err := c.Node.Shell(t.Context(), "pidof "+program)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -153,7 +153,7 @@ func TestRuntimeRestarts(t *testing.T) {
 				t.Fatal(err)
 			}
 			eventually(t, func(ctx context.Context) error {
-				now, err := c.Node.Run(ctx, nil, "pidof", program)
+				now, err := c.Node.Shell(ctx, "pidof "+program)
 				if err == nil && now == old {
 					err = fmt.Errorf("%s still has process id %s", program, old)
 				}
