@@ -82,7 +82,7 @@ func identify(pod *pods.Pod, api *pods.Container, runtime *containers.Container)
 	if runtime != nil {
 		identity.Namespace, identity.Pod, identity.PodUID = runtime.Namespace, runtime.Pod, runtime.PodUID
 		identity.Name = runtime.Name
-		identity.Image = runtime.Image
+		identity.Image, identity.Runtime = runtime.Image, containerdRuntime
 	}
 	if pod != nil {
 		identity.Namespace, identity.Pod, identity.PodUID = pod.Namespace, pod.Name, pod.UID
@@ -91,6 +91,9 @@ func identify(pod *pods.Pod, api *pods.Container, runtime *containers.Container)
 	}
 	if api != nil {
 		identity.Name, identity.Type = api.Name, api.Type
+		if identity.Runtime == "" {
+			identity.Runtime = api.Runtime
+		}
 		identity.CPURequestMillis, identity.MemoryRequestBytes = api.CPURequestMillis, api.MemoryRequestBytes
 		identity.OOMScoreAdjExpected = api.OOMScoreAdj
 		// The runtime's image is there first, and a label that changes is a
@@ -101,6 +104,9 @@ func identify(pod *pods.Pod, api *pods.Container, runtime *containers.Container)
 	}
 	return identity
 }
+
+// containerdRuntime is the scheme of containerd's ids in the API.
+const containerdRuntime = "containerd"
 
 // identifyPod takes the API's word, else that of any of the pod's containers.
 func identifyPod(p *podEntry) snapshot.PodIdentity {

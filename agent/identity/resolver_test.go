@@ -89,14 +89,14 @@ func TestJoin(t *testing.T) {
 			want: unknown, sandbox: "false, false",
 			pod: snapshot.PodIdentity{Namespace: "shop", Name: "db-0", UID: "u", Known: true}},
 		{name: "containerd alone", runtime: []containers.Container{criContainer("u", "db-0", "main", id("a"))},
-			want: snapshot.ContainerIdentity{Namespace: "shop", Pod: "db-0", PodUID: "u", Name: "main", Image: "cri:1", Known: true}, sandbox: "false, true",
+			want: snapshot.ContainerIdentity{Namespace: "shop", Pod: "db-0", PodUID: "u", Name: "main", Image: "cri:1", Runtime: "containerd", Known: true}, sandbox: "false, true",
 			pod: snapshot.PodIdentity{Namespace: "shop", Name: "db-0", UID: "u", Known: true}},
 		{name: "a sandbox by containerd", runtime: []containers.Container{criSandbox("u", "db-0", id("a"))},
-			want: snapshot.ContainerIdentity{Namespace: "shop", Pod: "db-0", PodUID: "u", Image: "pause:1", Known: true}, sandbox: "true, true",
+			want: snapshot.ContainerIdentity{Namespace: "shop", Pod: "db-0", PodUID: "u", Image: "pause:1", Runtime: "containerd", Known: true}, sandbox: "true, true",
 			pod: snapshot.PodIdentity{Namespace: "shop", Name: "db-0", UID: "u", Known: true}},
 		{name: "both, before the status has the id", api: []pods.Pod{apiPod("u", "db-0", apiContainer("main", ""))},
 			runtime: []containers.Container{criContainer("u", "db-0", "main", id("a"))},
-			want:    full(func(i *snapshot.ContainerIdentity) { i.Image = "cri:1" }), sandbox: "false, true",
+			want:    full(func(i *snapshot.ContainerIdentity) { i.Image, i.Runtime = "cri:1", "containerd" }), sandbox: "false, true",
 			pod: snapshot.PodIdentity{Namespace: "shop", Name: "db-0", UID: "u", Known: true}},
 		{name: "the incarnation before", api: []pods.Pod{apiPod("u", "db-0", pods.Container{Name: "main", ID: id("b"), PreviousID: id("a")})},
 			want: full(func(i *snapshot.ContainerIdentity) {
@@ -107,7 +107,7 @@ func TestJoin(t *testing.T) {
 		{name: "static pod: the path has the manifest's hash", api: []pods.Pod{static},
 			runtime: []containers.Container{criContainer("u", "etcd-node-a", "main", id("a"))},
 			want: full(func(i *snapshot.ContainerIdentity) {
-				i.Pod, i.PodUID, i.Image = "etcd-node-a", "api-uid", "cri:1"
+				i.Pod, i.PodUID, i.Image, i.Runtime = "etcd-node-a", "api-uid", "cri:1", "containerd"
 			}), sandbox: "false, true",
 			pod: snapshot.PodIdentity{Namespace: "shop", Name: "etcd-node-a", UID: "api-uid", Known: true}},
 		{name: "a pod that pretends to be a static one",
@@ -116,7 +116,7 @@ func TestJoin(t *testing.T) {
 			pod: snapshot.PodIdentity{Namespace: "shop", Name: "db-0", UID: "u", Known: true}},
 		{name: "an image without a name", api: []pods.Pod{apiPod("u", "db-0", apiContainer("main", id("a")))},
 			runtime: []containers.Container{{ID: id("a"), Namespace: "shop", Pod: "db-0", PodUID: "u", Name: "main", Image: "sha256:0f"}},
-			want:    full(func(*snapshot.ContainerIdentity) {}), sandbox: "false, true",
+			want:    full(func(i *snapshot.ContainerIdentity) { i.Runtime = "containerd" }), sandbox: "false, true",
 			pod: snapshot.PodIdentity{Namespace: "shop", Name: "db-0", UID: "u", Known: true}},
 	}
 	for _, tt := range tests {

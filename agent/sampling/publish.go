@@ -3,6 +3,7 @@
 package sampling
 
 import (
+	"cmp"
 	"os"
 	"time"
 
@@ -71,7 +72,7 @@ func (s *Sampler) container(series *ledger.Series, now time.Time) snapshot.Conta
 		s.tracks[series.Number()] = t
 	}
 	c.Identity, c.Path, c.CgroupID, c.Started = t.container, t.path, t.cgroup, t.started
-	c.ContainerID, c.Runtime = t.containerID, t.runtime
+	c.ContainerID, c.Runtime = t.containerID, cmp.Or(t.runtime, t.container.Runtime)
 	if t.peaks != nil {
 		c.CPUPeakMicros, c.MemoryPeakBytes = t.peaks.cpuMicros.max(now), t.peaks.memoryBytes.max(now)
 	}

@@ -132,7 +132,7 @@ type Container struct {
 	CgroupID uint64
 	// ContainerID is the newest incarnation's id without a scheme.
 	ContainerID string
-	// Runtime is as in cgroupfs.Cgroup.
+	// Runtime is what the path says, else what the identity does.
 	Runtime string
 	// Sandbox marks the pod's pause container: it has no per-container series.
 	Sandbox bool
@@ -181,8 +181,10 @@ type ContainerIdentity struct {
 	PodUID    string
 	Known     bool
 
-	Image string
-	Type  ContainerType
+	// Runtime is "containerd", "cri-o" or "docker"; empty while unknown.
+	Runtime string
+	Image   string
+	Type    ContainerType
 	// WorkloadKind and Workload name the controller, for example
 	// "Deployment" and "web".
 	WorkloadKind string

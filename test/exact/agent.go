@@ -87,7 +87,8 @@ func StartAgent(cfg Config) (*Agent, error) {
 		defer close(a.ended)
 		_ = a.cmd.Wait() // how it ended shows in its log
 	}()
-	for deadline := time.Now().Add(60 * time.Second); ; {
+	begun, n := time.Now(), 0
+	for deadline := time.Now().Add(300 * time.Second); ; {
 		if _, err = a.Scrape("/-/ready"); err == nil {
 			return a, nil
 		}
@@ -96,6 +97,13 @@ func StartAgent(cfg Config) (*Agent, error) {
 			return nil, fmt.Errorf("the agent ended at once:\n%s", a.Log())
 		case <-time.After(50 * time.Millisecond):
 		}
+		if cfg.OpenFiles == 0 && len(cfg.Flags)>0 && time.Since(begun) > 3*time.Second && n%20==0 {
+			b, _ := a.Scrape("/debug/pprof/goroutine?debug=2")
+			for _, g := range strings.Split(string(b), "\n\n") {
+				if strings.Contains(g, "sampling") { fmt.Fprintln(os.Stderr, "AT", time.Since(begun), g) }
+			}
+		}
+		n++
 		if time.Now().After(deadline) {
 			return nil, errors.Join(fmt.Errorf("the agent is not ready: %w\n%s", err, a.Log()), a.Kill())
 		}

@@ -197,7 +197,7 @@ func TestDescriptorsAfterRestarts(t *testing.T) {
 // longer retained, and does so again: by then the agent must not have more
 // memory than the first time.
 func TestMemoryAfterChurn(t *testing.T) {
-	const batches, rounds, pods, each = 2, 25, 5, 2
+	const batches, rounds, pods, each = 2, 10, 13, 2
 	const retention = time.Minute // the least there is
 	tree := newTree(t, kubetree.Spec{})
 	cfg := settings(t)
@@ -293,7 +293,9 @@ func TestManyCgroups(t *testing.T) {
 	began := time.Now()
 	made := makeBare(t, tree, 9, pods, each)
 	t.Logf("%d cgroups made in %v", n, time.Since(began).Round(time.Second))
-	a := start(t, settings(t))
+	cfg := settings(t)
+	cfg.Flags = []string{"--web.pprof"}
+	a := start(t, cfg)
 	var got Series
 	// Without processes a container is told from a sandbox only when it ends,
 	// and is exported on the other path all the while.

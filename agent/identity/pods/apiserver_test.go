@@ -37,6 +37,10 @@ type watchEvent struct {
 	Object any    `json:"object"`
 }
 
+// hangUp as the status is a proxy that takes connections for a server that is
+// away.
+const hangUp = -1
+
 func newAPIServer(t *testing.T) *apiServer {
 	a := &apiServer{t: t, version: 1, pods: map[string]*corev1.Pod{}, changed: make(chan struct{}), breaks: make(chan struct{})}
 	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(a.serve))
@@ -93,6 +97,9 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	query := r.URL.Query()
 	switch {
+	case status == hangUp:
+		// The server closes the connection without an answer.
+		panic(http.ErrAbortHandler)
 	case status != 0:
 		a.refuse(w, status)
 	case r.Method != http.MethodGet || r.URL.Path != "/api/v1/pods":

@@ -47,6 +47,8 @@ type Container struct {
 	// ID is the runtime's id without a scheme, and PreviousID that of the
 	// incarnation before; empty while the status does not have them.
 	ID, PreviousID string
+	// Runtime is that scheme, "containerd"; empty as long as ID is.
+	Runtime string
 	// Image is the name in the status where that is a name, else the one in
 	// the spec: runtimes report a bare digest for an image that has no tag.
 	Image              string
@@ -104,9 +106,9 @@ func containerFacts(pod *corev1.Pod, c *corev1.Container, t snapshot.ContainerTy
 	if status == nil {
 		return facts
 	}
-	facts.ID = bareID(status.ContainerID)
+	facts.Runtime, facts.ID = splitID(status.ContainerID)
 	if ended := status.LastTerminationState.Terminated; ended != nil {
-		facts.PreviousID = bareID(ended.ContainerID)
+		_, facts.PreviousID = splitID(ended.ContainerID)
 	}
 	if status.Image != "" && !strings.HasPrefix(status.Image, "sha256:") {
 		facts.Image = status.Image
@@ -114,12 +116,12 @@ func containerFacts(pod *corev1.Pod, c *corev1.Container, t snapshot.ContainerTy
 	return facts
 }
 
-// bareID cuts the scheme off an id as the API has it: "containerd://<id>".
-func bareID(id string) string {
-	if _, bare, ok := strings.Cut(id, "://"); ok {
-		return bare
+// splitID splits an id as the API has it, "containerd://<id>".
+func splitID(id string) (runtime, bare string) {
+	if runtime, bare, ok := strings.Cut(id, "://"); ok {
+		return runtime, bare
 	}
-	return id
+	return "", id
 }
 
 func cgroupUID(pod *corev1.Pod) string {

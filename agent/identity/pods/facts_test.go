@@ -91,13 +91,13 @@ func TestFactsOfARealPod(t *testing.T) {
 			UID: "dba19675-759a-4467-b827-bf3ea8aec3d8", CgroupUID: "dba19675-759a-4467-b827-bf3ea8aec3d8",
 			Namespace: "default", Name: "burstable-multi", WorkloadKind: "Pod", Workload: "burstable-multi",
 			Containers: []Container{
-				{Name: "a", Type: snapshot.AppContainer, ID: "2c322cc33554004a74c8b8a2c767c37ccc58f73d8c87b8060d0dc1be1ca3a963",
+				{Name: "a", Type: snapshot.AppContainer, ID: "2c322cc33554004a74c8b8a2c767c37ccc58f73d8c87b8060d0dc1be1ca3a963", Runtime: "containerd",
 					Image: image, CPURequestMillis: known(20), MemoryRequestBytes: known(4 << 20), OOMScoreAdj: known(999)},
-				{Name: "b", Type: snapshot.AppContainer, ID: "4c1f94a3726539f3ef400d01c2801f8a8876fc607ae76c603cf8eb4544ca25c8",
+				{Name: "b", Type: snapshot.AppContainer, ID: "4c1f94a3726539f3ef400d01c2801f8a8876fc607ae76c603cf8eb4544ca25c8", Runtime: "containerd",
 					Image: image, CPURequestMillis: known(30), MemoryRequestBytes: known(256 << 20), OOMScoreAdj: known(915)},
-				{Name: "c", Type: snapshot.AppContainer, ID: "1b2604df8ffda543a47c350f3a268a0727016df4d08d89c9108fb0fbad75b909",
+				{Name: "c", Type: snapshot.AppContainer, ID: "1b2604df8ffda543a47c350f3a268a0727016df4d08d89c9108fb0fbad75b909", Runtime: "containerd",
 					Image: image, OOMScoreAdj: known(999)},
-				{Name: "side", Type: snapshot.SidecarContainer, ID: "4a37a133270256870696e472d64f41c9b02d6cd525875bab01f4bc11a26cb6ea",
+				{Name: "side", Type: snapshot.SidecarContainer, ID: "4a37a133270256870696e472d64f41c9b02d6cd525875bab01f4bc11a26cb6ea", Runtime: "containerd",
 					Image: image, CPURequestMillis: known(10), MemoryRequestBytes: known(16 << 20), OOMScoreAdj: known(995)},
 			},
 		}
@@ -156,7 +156,7 @@ func TestFactsOf(t *testing.T) {
 		{"restarted, image without a tag", base(func(p *corev1.Pod) {
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", ContainerID: "cri-o://new", Image: "sha256:0f",
 				LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ContainerID: "cri-o://old"}}}}
-		}), want(func(f *Pod) { f.Containers[0].ID, f.Containers[0].PreviousID = "new", "old" })},
+		}), want(func(f *Pod) { f.Containers[0].ID, f.Containers[0].PreviousID, f.Containers[0].Runtime = "new", "old", "cri-o" })},
 		{"init and ephemeral", base(func(p *corev1.Pod) {
 			p.Spec.InitContainers = []corev1.Container{{Name: "first", Image: "i"}}
 			p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: "d"}}}
@@ -165,7 +165,7 @@ func TestFactsOf(t *testing.T) {
 			adj := f.Containers[0].OOMScoreAdj
 			f.Containers = append(f.Containers,
 				Container{Name: "first", Type: snapshot.InitContainer, Image: "i", OOMScoreAdj: adj},
-				Container{Name: "debug", Type: snapshot.EphemeralContainer, ID: "dd", Image: "docker.io/d:1", OOMScoreAdj: adj})
+				Container{Name: "debug", Type: snapshot.EphemeralContainer, ID: "dd", Runtime: "containerd", Image: "docker.io/d:1", OOMScoreAdj: adj})
 		})},
 		{"resized in place", base(func(p *corev1.Pod) {
 			p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")}

@@ -3,8 +3,10 @@
 package pods
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"reflect"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,11 +69,25 @@ func (s *Source) listWatch(client *typedcorev1.CoreV1Client, host string) cache.
 				// was, a plain list comes next, and its outcome counts.
 				return w, interruptible(err)
 			}
-			s.answered(ctx, err, host)
+			s.answered(ctx, cmp.Or(err, unanswered(w, err)), host)
 			return w, err
 		},
 	}
 	return cache.ToListWatcherWithWatchListSemantics(lw, client)
+}
+
+// errUnanswered says that somebody took the connection and closed it: a proxy
+// in front of an API server that is away.
+var errUnanswered = errors.New("the connection was closed before an answer came")
+
+// unanswered tells a watch that never began. For a connection that ends before
+// the answer client-go gives no error but a watch that is over already
+// (rest.Request.Watch), and its reflector tries again and again.
+func unanswered(w watch.Interface, err error) error {
+	if err == nil && reflect.TypeOf(w) == reflect.TypeOf(watch.NewEmptyWatch()) {
+		return errUnanswered
+	}
+	return nil
 }
 
 // interruptible hides from client-go's reflector that it may repeat the first,

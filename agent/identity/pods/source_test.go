@@ -320,6 +320,24 @@ func TestStreamBreak(t *testing.T) {
 	}
 }
 
+// client-go takes a watch whose connection ends before the answer for one that
+// is over: no error comes of it.
+func TestHangUpThenBack(t *testing.T) {
+	server := newAPIServer(t)
+	server.change("ADDED", pod("web", "web"))
+	server.Start()
+	r := follow(t, &rest.Config{Host: server.URL})
+	r.waitUp(t)
+	server.set(func(a *apiServer) { a.status = hangUp })
+	server.breakStreams()
+	r.waitReason(t, "closed before an answer")
+	if diff := cmp.Diff(map[string]string{"web": "web"}, names(r)); diff != "" {
+		t.Errorf("pods while the API server is away (-want +got):\n%s", diff)
+	}
+	server.set(func(a *apiServer) { a.status = 0 })
+	r.waitUp(t)
+}
+
 // The informer reports a pod that was replaced while it did not watch as one
 // that changed.
 func TestReplacedUnderTheSameName(t *testing.T) {
