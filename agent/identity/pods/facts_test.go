@@ -156,7 +156,9 @@ func TestFactsOf(t *testing.T) {
 		{"restarted, image without a tag", base(func(p *corev1.Pod) {
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", ContainerID: "cri-o://new", Image: "sha256:0f",
 				LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ContainerID: "cri-o://old"}}}}
-		}), want(func(f *Pod) { f.Containers[0].ID, f.Containers[0].PreviousID, f.Containers[0].Runtime = "new", "old", "cri-o" })},
+		}), want(func(f *Pod) {
+			f.Containers[0].ID, f.Containers[0].PreviousID, f.Containers[0].Runtime = "new", "old", "cri-o"
+		})},
 		{"init and ephemeral", base(func(p *corev1.Pod) {
 			p.Spec.InitContainers = []corev1.Container{{Name: "first", Image: "i"}}
 			p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: "d"}}}
