@@ -197,6 +197,9 @@ func TestDescriptorsAfterRestarts(t *testing.T) {
 // longer retained, and does so again: by then the agent must not have more
 // memory than the first time.
 func TestMemoryAfterChurn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes and depends on no kernel version")
+	}
 	const batches, rounds, pods, each = 2, 10, 13, 2
 	const retention = time.Minute // the least there is
 	tree := newTree(t, kubetree.Spec{})
