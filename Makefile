@@ -81,9 +81,19 @@ $(ARCHES:%=image-%): image-%: build-%
 e2e: ## the agent as a DaemonSet on a real, emulated Kubernetes node; builds Kubernetes at the first use (25 CPU minutes)
 	go run ./test/kubernetes/cmd/cluster test
 
+# Two machines at a time, as an emulated one keeps one processor busy. What
+# they say comes in one piece for each.
 .PHONY: vm-test
 vm-test: ## tests on real kernels in emulated machines: arm64 and amd64, Linux 6.1 and 6.12
+	@echo "two machines at a time; each says its results when it is done, which takes up to 25 minutes"
+	$(MAKE) --no-print-directory -j2 --output-sync=target vm-newest vm-others
+
+.PHONY: vm-newest
+vm-newest:
 	$(VMTEST) -arch arm64 -suite trixie -swap 256 -timeout 25m -commands $(VM_COMMANDS) ./cgroupfs ./test/exact
+
+.PHONY: vm-others
+vm-others:
 	$(VMTEST) -arch arm64 -suite bookworm -swap 256 -timeout 20m -short -commands $(VM_COMMANDS) ./cgroupfs ./test/exact
 	$(VMTEST) -arch amd64 -suite trixie,bookworm -timeout 20m ./cgroupfs
 
