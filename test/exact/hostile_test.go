@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/slicewatch/slicewatch/test/kubetree"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
@@ -48,16 +46,17 @@ func fillAndFreeze(t *testing.T, tree *kubetree.Tree) []*kubetree.Pod {
 // compareFrozen holds everything that comes from files against the files.
 func compareFrozen(t *testing.T, tree *kubetree.Tree, a *Agent, besides ...cgroup) {
 	t.Helper()
-	nextSweep(t, a)
-	nextSweep(t, a)
-	got := metrics(t, a)
-	n := readNode(t, tree, false)
-	n.pods = append(n.pods, besides...)
-	want := n.expect()
-	if diff := cmp.Diff(want, withoutFacts(got)); diff != "" {
-		t.Errorf("/metrics against the files (-files +exported):\n%s", shorten(diff))
-	}
-	t.Logf("%d series compared", len(want))
+	compared := 0
+	whileStill(t, tree, func() string {
+		nextSweep(t, a)
+		nextSweep(t, a)
+		got, n := metrics(t, a), readNode(t, tree, false)
+		n.pods = append(n.pods, besides...)
+		want := n.expect()
+		compared = len(want)
+		return differences("/metrics", want, withoutFacts(got))
+	})
+	t.Logf("%d series compared", compared)
 }
 
 // about returns one series of the agent's about itself; it fails if it is absent.
@@ -117,7 +116,10 @@ func TestHostileNames(t *testing.T) {
 	}
 	a := start(t, settings(t))
 	compareFrozen(t, tree, a)
-	checkCadvisor(t, tree, a)
+	whileStill(t, tree, func() string {
+		nextSweep(t, a)
+		return cadvisorDifferences(t, tree, a)
+	})
 	for _, pod := range pods {
 		followed += 1 + len(tree.Containers(pod))
 	}
