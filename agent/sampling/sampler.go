@@ -144,7 +144,8 @@ func New(cfg Config) *Sampler {
 // sweeps, so that a storm of them costs no more than a few sweeps would.
 const minBetween = 20 * time.Millisecond
 
-// Run sweeps until ctx ends. The last thing it does is to write the counters.
+// Run sweeps until ctx ends. The last thing it does is to write the counters
+// and to bring them to the disk: the node may be about to go down as well.
 func (s *Sampler) Run(ctx context.Context) error {
 	synced := make(chan struct{})
 	go func() {
@@ -162,6 +163,7 @@ func (s *Sampler) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			s.save()
+			s.sync()
 			return nil
 		case <-ticker.C:
 			s.sweep(time.Now())
@@ -180,9 +182,11 @@ func (s *Sampler) Run(ctx context.Context) error {
 // between takes over what was made and what went, so that a short life is seen
 // and last counts are caught. It reads only what is new.
 func (s *Sampler) between(now time.Time) {
+	// An error concerns single directories; what changed elsewhere is told only
+	// once.
 	changes, err := s.cfg.Tree.Refresh()
 	if err != nil {
-		return // the next sweep meets it again and reports it
+		s.complain.about("tree", err)
 	}
 	s.apply(changes, now)
 	for _, c := range changes.Born {

@@ -289,12 +289,29 @@ func TestRunSweepsAtEachTickAndSavesAtTheEnd(t *testing.T) {
 		if len(a.members) != len(w.cgroups) {
 			t.Errorf("%d members of %d cgroups after a wake", len(a.members), len(w.cgroups))
 		}
-		writes := a.counts.stateWrites
+		writes, syncs := a.counts.stateWrites, w.journal.syncs
 		cancel()
-		if err := <-done; err != nil || a.counts.stateWrites != writes+1 {
-			t.Errorf("end: %v, %d writes more", err, a.counts.stateWrites-writes)
+		if err := <-done; err != nil || a.counts.stateWrites != writes+1 || w.journal.syncs != syncs+1 {
+			t.Errorf("end: %v, %d writes and %d syncs more", err, a.counts.stateWrites-writes, w.journal.syncs-syncs)
 		}
 	})
+}
+
+// One directory that cannot be listed must not hide what changed in others: the
+// tree tells each change once.
+func TestChangesBesideAnErrorAreTaken(t *testing.T) {
+	w := newWorld()
+	pod := w.pod(cgroupfs.BestEffort, "uid-1")
+	a := w.start(t, nil)
+	a.step()
+	a.view.err = errors.New("list one directory: permission denied")
+	w.container(pod, "id-1", app)
+	a.between(w.now)
+	a.view.err = nil
+	find(t, a.step(), "id-1")
+	if a.telemetry.errors["tree"] == 0 {
+		t.Error("the error was not counted")
+	}
 }
 
 // TestNothingFallsAndNothingIsLost plays random lives of a node and of its

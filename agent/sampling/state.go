@@ -46,14 +46,21 @@ func (s *Sampler) syncWhenAsked(ctx context.Context) {
 			return
 		case <-s.syncWants:
 		}
-		if err := s.cfg.Journal.Sync(); err != nil {
-			s.log.Warn("the counters could not be brought to the disk; a crash of the node would lose the newest", "error", err)
-		}
+		s.sync()
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(minBetweenSyncs):
 		}
+	}
+}
+
+func (s *Sampler) sync() {
+	if s.cfg.Journal == nil {
+		return
+	}
+	if err := s.cfg.Journal.Sync(); err != nil {
+		s.log.Warn("the counters could not be brought to the disk; a crash of the node would lose the newest", "error", err)
 	}
 }
 

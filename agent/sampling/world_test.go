@@ -39,6 +39,7 @@ type process struct {
 type memoryJournal struct {
 	state []byte
 	err   error
+	syncs int
 }
 
 func (j *memoryJournal) Write(fill func([]byte) []byte) error {
@@ -48,7 +49,10 @@ func (j *memoryJournal) Write(fill func([]byte) []byte) error {
 	return j.err
 }
 
-func (j *memoryJournal) Sync() error { return j.err }
+func (j *memoryJournal) Sync() error {
+	j.syncs++
+	return j.err
+}
 
 const bootID = "boot-1"
 
@@ -123,6 +127,7 @@ func (w *world) remove(c *cgroupfs.Cgroup) {
 type view struct {
 	w     *world
 	known []*cgroupfs.Cgroup
+	err   error                                  // of the next Refresh
 	names map[string]*snapshot.ContainerIdentity // by container id
 	made  map[uint64]*snapshot.ContainerIdentity
 	pods  map[string]*snapshot.PodIdentity // by UID
@@ -141,7 +146,7 @@ func (v *view) Refresh() (cgroupfs.Changes, error) {
 		}
 	}
 	v.known = slices.Clone(v.w.cgroups)
-	return changes, nil
+	return changes, v.err
 }
 
 func (v *view) Cgroups() []*cgroupfs.Cgroup         { return v.known }
