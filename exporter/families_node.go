@@ -92,15 +92,17 @@ func cgroupCounts() []series {
 	return all
 }
 
+// aboutItself is the one series of what the agent holds.
+func aboutItself(of func(*snapshot.Self) float64) []series {
+	return []series{number(func(s *subject) float64 { return of(&s.snapshot.Self) })}
+}
+
 func readerFacts() []family {
-	self := func(of func(*snapshot.Self) float64) []series {
-		return []series{number(func(s *subject) float64 { return of(&s.snapshot.Self) })}
-	}
 	return []family{
 		{
 			name: "slicewatch_cgroup_files_open", kind: gauge, source: "the agent",
 			help:   "Cgroup files that the agent keeps open.",
-			series: self(func(s *snapshot.Self) float64 { return float64(s.OpenFiles) }),
+			series: aboutItself(func(s *snapshot.Self) float64 { return float64(s.OpenFiles) }),
 		}, {
 			name: "slicewatch_cgroup_files_limit", kind: gauge, source: "the agent",
 			help: "Cgroup files that the agent may keep open.",
@@ -111,44 +113,41 @@ func readerFacts() []family {
 		}, {
 			name: "slicewatch_cgroup_files_opened_anew_total", kind: counter, source: "the agent",
 			help:   "Reads that had to open their file because slicewatch_cgroup_files_limit was reached.",
-			series: self(func(s *snapshot.Self) float64 { return float64(s.FilesOpenedAnew) }),
+			series: aboutItself(func(s *snapshot.Self) float64 { return float64(s.FilesOpenedAnew) }),
 		}, {
 			name: "slicewatch_inotify_watches", kind: gauge, source: "the agent",
 			help:   "Cgroup directories that the agent watches.",
-			series: self(func(s *snapshot.Self) float64 { return float64(s.Watches) }),
+			series: aboutItself(func(s *snapshot.Self) float64 { return float64(s.Watches) }),
 		}, {
 			name: "slicewatch_inotify_watches_failed_total", kind: counter, source: "the agent",
 			help:   "Cgroup directories that could not be watched and are found by walking the tree instead.",
-			series: self(func(s *snapshot.Self) float64 { return float64(s.WatchesFailed) }),
+			series: aboutItself(func(s *snapshot.Self) float64 { return float64(s.WatchesFailed) }),
 		}, {
 			name: "slicewatch_inotify_overflows_total", kind: counter, source: "the agent",
 			help:   "Times the kernel dropped inotify events, after which the agent walks the tree.",
-			series: self(func(s *snapshot.Self) float64 { return float64(s.WatchOverflows) }),
+			series: aboutItself(func(s *snapshot.Self) float64 { return float64(s.WatchOverflows) }),
 		},
 	}
 }
 
 func retentionFacts() []family {
-	self := func(of func(*snapshot.Self) float64) []series {
-		return []series{number(func(s *subject) float64 { return of(&s.snapshot.Self) })}
-	}
 	return []family{
 		{
 			name: "slicewatch_retained_series", kind: gauge, source: "the agent",
 			help:   "Ended pods and containers whose counters are still exported.",
-			series: self(func(s *snapshot.Self) float64 { return float64(s.RetainedSeries) }),
+			series: aboutItself(func(s *snapshot.Self) float64 { return float64(s.RetainedSeries) }),
 		}, {
 			name: "slicewatch_retained_series_dropped_total", kind: counter, source: "the agent",
 			help:   "Ended pods and containers that were dropped before the retention time, to stay within the bound.",
-			series: self(func(s *snapshot.Self) float64 { return float64(s.RetainedDropped) }),
+			series: aboutItself(func(s *snapshot.Self) float64 { return float64(s.RetainedDropped) }),
 		}, {
 			name: "slicewatch_state_writes_total", kind: counter, source: "the agent",
 			help:   "Times the counters were written to the state directory.",
-			series: self(func(s *snapshot.Self) float64 { return float64(s.StateWrites) }),
+			series: aboutItself(func(s *snapshot.Self) float64 { return float64(s.StateWrites) }),
 		}, {
 			name: "slicewatch_state_write_errors_total", kind: counter, source: "the agent",
 			help:   "Times the counters could not be written to the state directory.",
-			series: self(func(s *snapshot.Self) float64 { return float64(s.StateWriteErrors) }),
+			series: aboutItself(func(s *snapshot.Self) float64 { return float64(s.StateWriteErrors) }),
 		},
 	}
 }
