@@ -127,10 +127,11 @@ func (a *Agent) makeSampler(cfg config.Config, store *snapshot.Store, self *expo
 	}
 	bootID, err := node.BootID()
 	if err != nil {
-		// Without it every restart of the agent counts as one of the node:
-		// counters go on all the same, each cgroup as a new start.
+		// Taken for the same boot each time. After a restart of the node a
+		// counter then stands still until it passes what it was; the other way
+		// round each restart of the agent would count everything twice.
 		a.log.Warn("it cannot be told whether the node was restarted", "error", err)
-		bootID = time.Now().String()
+		bootID = "unknown"
 	}
 	if err := a.makeNames(cfg, node); err != nil {
 		return err
