@@ -100,9 +100,8 @@ func (w window) millis() int { return int(math.Round((w.to - w.from) * 1000)) }
 
 func (w window) seconds() float64 { return float64(w.millis()) / 1000 }
 
-// selected is the range that has the two scrapes and those between: rate() of
-// it is the difference of its ends by the time between them. Before Prometheus
-// 3 the range includes both its ends, from then on only the later one.
+// selected is the range that has the two scrapes and those between. Before
+// Prometheus 3 a range includes both its ends, from then on only the later one.
 func (w window) selected() string { return fmt.Sprintf("[%dms]", w.millis()+1) }
 
 // matcher selects the pods, as pod=~"imprun-server.*" does where there are names.
@@ -118,6 +117,20 @@ func (w window) matcher() string {
 func (w window) grown(t *testing.T, id, file, key string) float64 {
 	t.Helper()
 	return number(t, w.last[id], file, key) - number(t, w.first[id], file, key)
+}
+
+// rate is what rate() makes of a number of a file over the selected range. That
+// begins a millisecond before the first scrape, and Prometheus carries the growth
+// on into it, but never below 0 (promql/functions.go, extrapolatedRate).
+func (w window) rate(t *testing.T, id, file, key string) float64 {
+	t.Helper()
+	const before = 0.001
+	first, grown := number(t, w.first[id], file, key), w.grown(t, id, file, key)
+	if grown == 0 {
+		return 0
+	}
+	covered := w.seconds() + min(before, w.seconds()*first/grown)
+	return grown * covered / w.seconds() / (w.seconds() + before)
 }
 
 func number(t *testing.T, c truth.Cgroup, file, key string) float64 {
@@ -170,9 +183,9 @@ func (w window) checkThrottling(t *testing.T, s *server) {
 		if !hasQuota(c) {
 			continue
 		}
-		seconds := w.grown(t, id, "cpu.stat", "throttled_usec") / 1e6
-		want[id] = seconds / w.grown(t, id, "cpu.stat", "nr_periods")
-		if seconds > 0 {
+		throttledSeconds := w.rate(t, id, "cpu.stat", "throttled_usec") / 1e6
+		want[id] = throttledSeconds / w.rate(t, id, "cpu.stat", "nr_periods")
+		if throttledSeconds > 0 {
 			throttled++
 		}
 	}
@@ -193,13 +206,13 @@ func (w window) checkCPU(t *testing.T, s *server) {
 		used, limit := 0.0, 0.0
 		for _, dir := range append([]string{p.Path, p.Sandbox}, p.Containers...) {
 			id := strings.TrimPrefix(dir, cgroupRoot)
-			used += w.grown(t, id, "cpu.stat", "usage_usec") / 1e6
+			used += w.rate(t, id, "cpu.stat", "usage_usec") / 1e6
 			if c := w.last[id]; hasQuota(c) {
 				limit += number(t, c, "cpu.max", "quota") / number(t, c, "cpu.max", "period")
 			}
 		}
 		if limit > 0 {
-			want[p.UID] = used / w.seconds() / limit * 100
+			want[p.UID] = used / limit * 100
 		}
 	}
 	compare(t, want, got)
