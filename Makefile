@@ -34,7 +34,7 @@ $(ARCHES:%=build-%): build-%:
 	GOARCH=$* $(GOBUILD) -o bin/slicewatch-linux-$* ./cmd/slicewatch
 
 .PHONY: test
-test: vet lint unit vm-test-if-possible ## everything that CI runs; as root it installs what is missing
+test: vet lint unit generate-check vm-test-if-possible ## everything that CI runs; as root it installs what is missing
 
 # For this architecture: building the machines' programs checks the other.
 .PHONY: vet
@@ -143,8 +143,28 @@ bench: ## all benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: generate
-generate: docs ## write everything that is generated
+generate: docs bpf-compiler ## write everything that is generated
 	go generate ./...
+
+# The eBPF objects are committed. They are built again in a directory elsewhere,
+# so that neither time nor place can be in them.
+.PHONY: generate-check
+generate-check: bpf-compiler ## the eBPF objects are, bit for bit, what their sources give
+	@if ! command -v $(BPF_CC) >/dev/null || ! [ -e /usr/include/bpf/bpf_helpers.h ]; then \
+		echo "skipped: generate-check, as $(BPF_CC) and libbpf's headers are not installed and only root can install them"; exit 0; fi; \
+	rm -rf build/generated && mkdir -p build/generated && cp -r bpf go.mod go.sum build/generated/ && \
+	find build/generated/bpf -name '*_bpfel.*' -delete && (cd build/generated && go generate ./bpf/...) && \
+	diff -rq bpf build/generated/bpf || { echo "the eBPF objects are not what their sources give: run make generate" >&2; exit 1; }; \
+	rm -rf build/generated; echo "the eBPF objects are what their sources give"
+
+# Other versions give other bytes: Debian 12's compiler and libbpf.
+BPF_CC := clang-14
+.PHONY: bpf-compiler
+bpf-compiler:
+	@if command -v $(BPF_CC) >/dev/null && [ -e /usr/include/bpf/bpf_helpers.h ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang-14 llvm-14 libbpf-dev; \
+	else echo "the eBPF programs are compiled with Debian's packages clang-14, llvm-14 and libbpf-dev, which are not installed"; fi
 
 .PHONY: docs
 docs: ## write docs/metrics.md from the code

@@ -20,6 +20,8 @@ type Config struct {
 	// NodeName is the Kubernetes node's name. It is never empty after Load.
 	NodeName string
 	Names    Names
+	// BPF is "auto", "off" or "required".
+	BPF string
 	// SampleInterval is the time from one sweep to the next, 100ms to 1m.
 	SampleInterval time.Duration
 	// Retention is how long what ended is still exported, 1m to 24h.
@@ -107,6 +109,7 @@ func Default() Config {
 			Kubernetes: "auto", Containerd: "auto",
 			ContainerdAddress: "/run/containerd/containerd.sock",
 		},
+		BPF:            "auto",
 		SampleInterval: time.Second,
 		Retention:      5 * time.Minute,
 		Web:            Web{ListenAddresses: []string{":9779"}},
@@ -125,6 +128,8 @@ func settings(c *Config) []setting {
 		{"node.name", "Name of the Kubernetes node. Default: $NODE_NAME, else the host's name.", text{&c.NodeName}},
 		{"cgroup.root", "Cgroup that kubepods is in, where detection fails (the kubelet's --cgroup-root).", cgroupPath{&c.Cgroup.Root}},
 		{"cgroup.max-open-files", "How many control files are kept open; 0 derives it from the limit on open files.", count{&c.Cgroup.MaxOpenFiles}},
+		{"bpf", "Use eBPF programs: auto (what this kernel and these rights allow), off, or required (all, or do not start).",
+			choice{&c.BPF, []string{"auto", "off", "required"}}},
 		{"kubernetes", "Ask the API server for the names of this node's pods: auto or off.", onOff(&c.Names.Kubernetes)},
 		{"kubeconfig", "How to reach the API server; default: as the pod's service account.", text{&c.Names.Kubeconfig}},
 		{"containerd", "Ask containerd for the names of containers: auto or off.", onOff(&c.Names.Containerd)},

@@ -305,7 +305,7 @@ func TestWrittenConfigurationReadsBack(t *testing.T) {
 		"defaults": nil,
 		"everything": {
 			"--path.cgroupfs=/c", "--path.procfs=/p", "--path.state=/s", "--node.name=null", "--cgroup.root=/kubelet",
-			"--cgroup.max-open-files=7", "--sample.interval=250ms", "--retention=1h30m", "--metrics.detail=all",
+			"--cgroup.max-open-files=7", "--bpf=required", "--sample.interval=250ms", "--retention=1h30m", "--metrics.detail=all",
 			"--metrics.include=a: #b", "--metrics.exclude=c|d", "--metrics.namespaces-exclude=kube-.*",
 			"--web.listen-address=:1", "--web.listen-address=[::1]:2", "--web.config.file=/w.yaml", "--web.pprof",
 			"--log.level=debug", "--log.format=json",

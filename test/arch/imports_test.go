@@ -36,6 +36,17 @@ var bans = []ban{
 		reason: "imports run one way, and the files of cgroup v2 are at their end",
 	},
 	{
+		from:   []string{"bpf"},
+		never:  []string{"./agent", "./exporter", "./cmd"},
+		reason: "the programs speak of cgroup ids and of the kernel's numbers; who they belong to is found out above them",
+	},
+	{
+		but:      []string{"bpf", "agent"},
+		never:    []string{"./bpf"},
+		directly: true,
+		reason:   "what eBPF tells goes through the sampler into the snapshot, like what files tell",
+	},
+	{
 		from:   []string{"agent/snapshot"},
 		never:  []string{"./exporter", "./bpf", "./agent/sampling", "./agent/identity", "./agent/checkpoint"},
 		reason: "the types that everyone speaks must not drag in any one of them",
