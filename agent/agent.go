@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"github.com/slicewatch/slicewatch/agent/version"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/exporter"
+	"github.com/slicewatch/slicewatch/exporter/access"
 )
 
 // maxEnded bounds how many ended pods and containers are kept for the
@@ -41,6 +43,7 @@ type Agent struct {
 	journal *checkpoint.Journal // nil when the state directory cannot be used
 	names   *identity.Resolver
 	sampler *sampling.Sampler
+	access  *access.Reviewer // nil when the API server is not asked who may read
 	server  *exporter.Server
 }
 
@@ -68,6 +71,10 @@ func (a *Agent) build(cfg config.Config, build version.Info) error {
 	if err := a.makeSampler(cfg, store, self); err != nil {
 		return err
 	}
+	guard, err := a.makeGuard(cfg, self)
+	if err != nil {
+		return err
+	}
 	a.server, err = exporter.NewServer(exporter.ServerConfig{
 		Store: store, Self: self, Registry: registry,
 		Build: exporter.Build{Version: build.Version, Revision: build.Revision},
@@ -76,12 +83,32 @@ func (a *Agent) build(cfg config.Config, build version.Info) error {
 			NamespacesExclude: cfg.Metrics.NamespacesExclude,
 		},
 		ListenAddresses: cfg.Web.ListenAddresses, WebConfigFile: cfg.Web.ConfigFile, PProf: cfg.Web.PProf,
-		Logger: a.log,
+		Guard: guard, HealthAddress: cfg.Web.HealthAddress, Logger: a.log,
 	})
 	if err != nil {
 		return err
 	}
 	return a.server.Listen()
+}
+
+// makeGuard returns what lets requests through or not, nil for all of them.
+func (a *Agent) makeGuard(cfg config.Config, self *exporter.SelfMetrics) (func(http.Handler) http.Handler, error) {
+	if cfg.Web.Auth != "kubernetes" {
+		return nil, nil
+	}
+	var err error
+	a.access, err = access.New(access.Config{
+		Kubeconfig: cfg.Names.Kubeconfig, Audiences: cfg.Web.AuthAudiences, AllowedTime: cfg.Web.AuthCacheTime, Logger: a.log,
+		Decided:  func(d access.Decision) { self.AccessDecided(string(d), 1) },
+		Reviewed: self.AccessReviewed,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, decision := range access.Decisions() {
+		self.AccessDecided(string(decision), 0)
+	}
+	return a.access.Wrap, nil
 }
 
 // openKernel opens what the agent reads of the kernel.
@@ -214,6 +241,9 @@ func (a *Agent) Close() error {
 	var errs []error
 	if a.server != nil {
 		errs = append(errs, a.server.Close())
+	}
+	if a.access != nil {
+		a.access.Close()
 	}
 	if a.journal != nil {
 		errs = append(errs, a.journal.Close())

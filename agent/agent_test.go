@@ -203,6 +203,11 @@ func TestWhatAnOperatorHasToMend(t *testing.T) {
 		"not a cgroup root": {func(c *config.Config) { c.Paths.CgroupFS = t.TempDir() }, []string{"cannot be used as cgroup root", "--path.cgroupfs"}},
 		"no proc":           {func(c *config.Config) { c.Paths.ProcFS = "/does/not/exist" }, []string{"/does/not/exist", "--path.procfs"}},
 		"no web config":     {func(c *config.Config) { c.Web.ConfigFile = "/does/not/exist" }, []string{"/does/not/exist", "--web.config.file"}},
+		"no API server to ask": {
+			func(c *config.Config) { c.Web.Auth, c.Names.Kubeconfig = "kubernetes", "/does/not/exist" },
+			[]string{"--web.auth=kubernetes", "/does/not/exist", "--kubeconfig"},
+		},
+		"health port taken": {func(c *config.Config) { c.Web.HealthAddress = taken }, []string{taken, "--web.health-address"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := settings(t)

@@ -183,6 +183,16 @@ func registryFamilies() []family {
 		}, {
 			name: nameScrapesRefused, kind: counter,
 			help: "Scrapes that were answered with 503 because too many ran at once.",
+		}, {
+			name: nameConnsRefused, kind: counter,
+			help: "Connections that were closed at once because their address had 256 already.",
+		}, {
+			name: nameDecisions, kind: counter, labels: []string{"decision"},
+			help: "With --web.auth=kubernetes: requests by what became of them. decision is allowed, unauthenticated (401), " +
+				"forbidden (403), unavailable (503: the API server does not answer) or limited (429: too many tokens to review).",
+		}, {
+			name: nameReviews, kind: counter, labels: []string{"review"},
+			help: "With --web.auth=kubernetes: questions to the API server. review is token (whose it is) or access (what they may get).",
 		},
 	}
 	for i := range families {

@@ -18,6 +18,9 @@ const (
 	nameSweepErrors    = "slicewatch_sweep_errors_total"
 	nameEventsLost     = "slicewatch_events_lost_total"
 	nameScrapesRefused = "slicewatch_scrapes_refused_total"
+	nameConnsRefused   = "slicewatch_connections_refused_total"
+	nameDecisions      = "slicewatch_access_decisions_total"
+	nameReviews        = "slicewatch_access_reviews_total"
 )
 
 // Build says which build of the agent runs.
@@ -33,6 +36,9 @@ type SelfMetrics struct {
 	sweepErrors    *prometheus.CounterVec
 	eventsLost     *prometheus.CounterVec
 	scrapesRefused prometheus.Counter
+	connsRefused   prometheus.Counter
+	decisions      *prometheus.CounterVec
+	reviews        *prometheus.CounterVec
 }
 
 // NewSelfMetrics registers the agent's own metrics, its build, and
@@ -58,12 +64,15 @@ func NewSelfMetrics(registerer prometheus.Registerer, build Build) (*SelfMetrics
 		sweepErrors:    prometheus.NewCounterVec(counterOpts(nameSweepErrors), about[nameSweepErrors].labels),
 		eventsLost:     prometheus.NewCounterVec(counterOpts(nameEventsLost), about[nameEventsLost].labels),
 		scrapesRefused: prometheus.NewCounter(counterOpts(nameScrapesRefused)),
+		connsRefused:   prometheus.NewCounter(counterOpts(nameConnsRefused)),
+		decisions:      prometheus.NewCounterVec(counterOpts(nameDecisions), about[nameDecisions].labels),
+		reviews:        prometheus.NewCounterVec(counterOpts(nameReviews), about[nameReviews].labels),
 	}
 	buildInfo := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: nameBuildInfo, Help: about[nameBuildInfo].help},
 		about[nameBuildInfo].labels)
 	buildInfo.WithLabelValues(build.Version, build.Revision, runtime.Version(), runtime.GOARCH).Set(1)
 	for _, c := range []prometheus.Collector{
-		m.sweepDuration, m.sweepErrors, m.eventsLost, m.scrapesRefused, buildInfo,
+		m.sweepDuration, m.sweepErrors, m.eventsLost, m.scrapesRefused, m.connsRefused, m.decisions, m.reviews, buildInfo,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
@@ -89,5 +98,18 @@ func (m *SelfMetrics) SweepErrors(reason string, n int) {
 func (m *SelfMetrics) EventsLost(source string, n int) {
 	m.eventsLost.WithLabelValues(source).Add(float64(n))
 }
+
+// AccessDecided adds n requests that were let through or not; 0 makes the
+// series begin. decision must come from a closed list, as each one is a series
+// for good.
+func (m *SelfMetrics) AccessDecided(decision string, n int) {
+	m.decisions.WithLabelValues(decision).Add(float64(n))
+}
+
+// AccessReviewed counts a question to the API server. review is "token" or
+// "access".
+func (m *SelfMetrics) AccessReviewed(review string) { m.reviews.WithLabelValues(review).Inc() }
+
+func (m *SelfMetrics) connectionRefused() { m.connsRefused.Inc() }
 
 func (m *SelfMetrics) scrapeRefused() { m.scrapesRefused.Inc() }

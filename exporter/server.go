@@ -11,12 +11,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
 	"time"
 
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/exporter-toolkit/web"
+	"go.yaml.in/yaml/v3"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -43,6 +45,13 @@ type ServerConfig struct {
 	// WebConfigFile is an exporter-toolkit web configuration (TLS, basic
 	// authentication), or empty.
 	WebConfigFile string
+	// Guard wraps what only some may read, which is everything but the health;
+	// nil means that everybody may. It cannot stand together with basic
+	// authentication, as a request has one Authorization header.
+	Guard func(http.Handler) http.Handler
+	// HealthAddress is a host:port that answers for the health alone, without
+	// TLS and authentication, or empty.
+	HealthAddress string
 	// PProf adds Go's profiles under /debug/pprof/.
 	PProf  bool
 	Logger *slog.Logger
@@ -56,6 +65,7 @@ type Server struct {
 	config    ServerConfig
 	handler   http.Handler
 	listeners []net.Listener
+	health    net.Listener // nil without an address of its own
 }
 
 // NewServer returns a server that does not listen yet.
@@ -76,7 +86,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // mistake in either fails the start. Close or Run gives them back.
 func (s *Server) Listen() error {
 	if s.config.WebConfigFile != "" {
-		if err := web.Validate(s.config.WebConfigFile); err != nil {
+		if err := s.checkWebConfig(); err != nil {
 			return fmt.Errorf("read web configuration %s: %w; correct the file or start without --web.config.file",
 				s.config.WebConfigFile, err)
 		}
@@ -85,13 +95,55 @@ func (s *Server) Listen() error {
 		return errors.New("no address to listen on; give one with --web.listen-address")
 	}
 	for _, address := range s.config.ListenAddresses {
-		listener, err := net.Listen("tcp", address)
+		listener, err := s.listen(address)
 		if err != nil {
 			return errors.Join(
 				fmt.Errorf("listen on %s: %w; choose another address with --web.listen-address", address, err),
 				s.Close())
 		}
 		s.listeners = append(s.listeners, listener)
+	}
+	if s.config.HealthAddress != "" {
+		var err error
+		if s.health, err = s.listen(s.config.HealthAddress); err != nil {
+			return errors.Join(
+				fmt.Errorf("listen on %s: %w; choose another address with --web.health-address", s.config.HealthAddress, err),
+				s.Close())
+		}
+	}
+	return nil
+}
+
+func (s *Server) listen(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &limitedListener{Listener: listener, refused: s.config.Self.connectionRefused}, nil
+}
+
+// checkWebConfig fails for what the toolkit would not take, and for what does
+// not go together with a guard.
+func (s *Server) checkWebConfig() error {
+	if err := web.Validate(s.config.WebConfigFile); err != nil {
+		return err
+	}
+	if s.config.Guard == nil {
+		return nil
+	}
+	content, err := os.ReadFile(s.config.WebConfigFile)
+	if err != nil {
+		return err
+	}
+	var settings struct {
+		Users map[string]string `yaml:"basic_auth_users"`
+	}
+	if err := yaml.Unmarshal(content, &settings); err != nil {
+		return err
+	}
+	if len(settings.Users) > 0 {
+		return errors.New("basic_auth_users and --web.auth=kubernetes both want a request's one Authorization header, so that nobody " +
+			"could pass both: choose one")
 	}
 	return nil
 }
@@ -115,6 +167,12 @@ func (s *Server) Close() error {
 		}
 	}
 	s.listeners = nil
+	if s.health != nil {
+		if err := s.health.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, fmt.Errorf("stop listening on %s: %w", s.health.Addr(), err))
+		}
+		s.health = nil
+	}
 	return errors.Join(errs...)
 }
 
@@ -131,8 +189,16 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, listener := range s.listeners {
 		// One http.Server for each, because the toolkit wraps the handler of
 		// the server that it is given.
-		server := s.newHTTPServer()
+		server := s.newHTTPServer(s.handler)
 		group.Go(func() error { return s.serve(server, listener) })
+		group.Go(func() error {
+			<-groupCtx.Done()
+			return s.shutdown(server)
+		})
+	}
+	if s.health != nil {
+		server, listener := s.newHTTPServer(readOnly(s.newHealthMux())), s.health
+		group.Go(func() error { return ended(server.Serve(listener), listener) })
 		group.Go(func() error {
 			<-groupCtx.Done()
 			return s.shutdown(server)
@@ -144,7 +210,11 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) serve(server *http.Server, listener net.Listener) error {
 	flags := &web.FlagConfig{WebListenAddresses: &s.config.ListenAddresses, WebConfigFile: &s.config.WebConfigFile}
-	err := web.Serve(listener, server, flags, s.config.Logger)
+	return ended(web.Serve(listener, server, flags, s.config.Logger), listener)
+}
+
+// ended tells a stop that was asked for from one that was not.
+func ended(err error, listener net.Listener) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -165,9 +235,9 @@ func (s *Server) shutdown(server *http.Server) error {
 	return nil
 }
 
-func (s *Server) newHTTPServer() *http.Server {
+func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           s.handler,
+		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -195,8 +265,6 @@ func (s *Server) newHandler() (http.Handler, error) {
 	mux.Handle("/{$}", landing)
 	mux.Handle("/metrics", limit.wrap(metrics))
 	mux.Handle("/metrics/cadvisor", limit.wrap(cadvisor))
-	mux.HandleFunc("/-/healthy", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "healthy") })
-	mux.HandleFunc("/-/ready", s.serveReady)
 	if s.config.PProf {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
@@ -204,7 +272,21 @@ func (s *Server) newHandler() (http.Handler, error) {
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	return readOnly(mux), nil
+	var guarded http.Handler = mux
+	if s.config.Guard != nil {
+		guarded = s.config.Guard(mux)
+	}
+	all := s.newHealthMux()
+	all.Handle("/", guarded)
+	return readOnly(all), nil
+}
+
+// newHealthMux returns what the kubelet asks, which never has a token.
+func (s *Server) newHealthMux() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/-/healthy", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "healthy") })
+	mux.HandleFunc("/-/ready", s.serveReady)
+	return mux
 }
 
 func (s *Server) newLandingPage() (http.Handler, error) {

@@ -81,6 +81,16 @@ type Web struct {
 	// ConfigFile is an exporter-toolkit web configuration (TLS, basic
 	// authentication), or empty.
 	ConfigFile string
+	// Auth is "none", or "kubernetes" to let the API server say who may read.
+	Auth string
+	// AuthAudiences are those of which a bearer token must be for one. Empty:
+	// the API server's own.
+	AuthAudiences []string
+	// AuthCacheTime is how long a permission holds without asking again.
+	AuthCacheTime time.Duration
+	// HealthAddress is a host:port that answers for the agent's health alone,
+	// without TLS and authentication, or empty.
+	HealthAddress string
 	// PProf adds Go's profiles under /debug/pprof/.
 	PProf bool
 }
@@ -112,7 +122,7 @@ func Default() Config {
 		BPF:            "auto",
 		SampleInterval: time.Second,
 		Retention:      5 * time.Minute,
-		Web:            Web{ListenAddresses: []string{":9779"}},
+		Web:            Web{ListenAddresses: []string{":9779"}, Auth: "none", AuthCacheTime: 2 * time.Minute},
 		Log:            Log{Level: "info", Format: "logfmt"},
 		MaxProcs:       maxProcs,
 	}
@@ -145,6 +155,14 @@ func settings(c *Config) []setting {
 			pattern{&c.Metrics.NamespacesExclude}},
 		{"web.listen-address", "Address to serve HTTP on; may be given several times.", addresses{&c.Web.ListenAddresses}},
 		{"web.config.file", "File with TLS and basic authentication settings (exporter-toolkit's web configuration).", text{&c.Web.ConfigFile}},
+		{"web.auth", "Who may read: none leaves it to the web configuration, kubernetes asks the API server about bearer tokens.",
+			choice{&c.Web.Auth, []string{"none", "kubernetes"}}},
+		{"web.auth.audience", "Audience that bearer tokens must be for; may be given several times. Default: the API server's own.",
+			words{&c.Web.AuthAudiences}},
+		{"web.auth.cache-time", "How long a permission holds without asking again, 1s to 1h; also while the API server is away.",
+			duration{&c.Web.AuthCacheTime, time.Second, time.Hour}},
+		{"web.health-address", "Address to answer /-/healthy and /-/ready on besides, without TLS and authentication; default: none.",
+			address{&c.Web.HealthAddress}},
 		{"web.pprof", "Serve Go's profiles under /debug/pprof/.", boolean{&c.Web.PProf}},
 		{"log.level", "Least severe level to log: debug, info, warn or error.",
 			choice{&c.Log.Level, []string{"debug", "info", "warn", "error"}}},

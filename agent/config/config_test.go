@@ -134,6 +134,17 @@ func TestPrecedence(t *testing.T) {
 			file: "containerd: off\ncontainerd.address: /run/c.sock\n",
 			want: with(func(c *Config) { c.Names.Containerd, c.Names.ContainerdAddress = "off", "/run/c.sock" }),
 		},
+		"empty list": {
+			file: "web.auth: kubernetes\nweb.auth.audience: []\n",
+			want: with(func(c *Config) { c.Web.Auth = "kubernetes" }),
+		},
+		"list of words": {
+			environ: []string{"SLICEWATCH_WEB_AUTH_AUDIENCE=a,b"},
+			args:    []string{"--web.auth.cache-time=30s", "--web.health-address=127.0.0.1:9780"},
+			want: with(func(c *Config) {
+				c.Web.AuthAudiences, c.Web.AuthCacheTime, c.Web.HealthAddress = []string{"a", "b"}, 30*time.Second, "127.0.0.1:9780"
+			}),
+		},
 		"names as such": {
 			file: "metrics.detail: all\n",
 			want: with(func(c *Config) { c.Metrics.DetailAll = true }),
@@ -210,6 +221,13 @@ func TestErrors(t *testing.T) {
 			file: "web: {listen-address: {a: b}}\n",
 			want: "sw.yaml:1: web.listen-address: must be a value or a list of values",
 		},
+		"no address": {
+			file: "web: {listen-address: []}\n",
+			want: "sw.yaml:1: web.listen-address: : must be one address or more",
+		},
+		"an empty word":  {args: []string{"--web.auth.audience="}, want: "--web.auth.audience=: must not be empty"},
+		"auth":           {args: []string{"--web.auth=basic"}, want: "--web.auth=basic: must be one of none, kubernetes"},
+		"health address": {args: []string{"--web.health-address=9780"}, want: "--web.health-address=9780: must be host:port, or :port for every address; IPv6 as in [::1]:9779"},
 		"list of lists": {
 			file: "web: {listen-address: [[\":1\"]]}\n",
 			want: "sw.yaml:1: web.listen-address: must be a list of plain values",

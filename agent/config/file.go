@@ -81,7 +81,7 @@ func (f *fileParser) setting(s setting, key, node *yaml.Node) {
 		return
 	case node.Kind == yaml.ScalarNode:
 		texts = []string{node.Value}
-	case node.Kind == yaml.SequenceNode && isList && len(node.Content) > 0:
+	case node.Kind == yaml.SequenceNode && isList:
 		for _, item := range node.Content {
 			if item.Kind != yaml.ScalarNode {
 				f.fail(item, "%s: must be a list of plain values", s.name)

@@ -15,8 +15,8 @@ import (
 )
 
 // value parses, checks and prints one setting. Set gets the texts of one
-// source, at least one, and replaces what was there; it fails without change.
-// Its errors say what is wanted and do not repeat the text.
+// source, none only for an empty list, and replaces what was there; it fails
+// without change. Its errors say what is wanted and do not repeat the text.
 type value interface {
 	Set(texts []string) error
 	Texts() []string
@@ -179,14 +179,52 @@ func (addresses) many()             {}
 func (v addresses) Texts() []string { return *v.to }
 
 func (v addresses) Set(texts []string) error {
+	if len(texts) == 0 {
+		return errors.New("must be one address or more")
+	}
 	for _, address := range texts {
-		_, port, err := net.SplitHostPort(address)
-		if err != nil {
-			return errors.New("must be host:port, or :port for every address; IPv6 as in [::1]:9779")
+		if err := checkAddress(address); err != nil {
+			return err
 		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 && port != "0" {
-			return errors.New("the port must be a number from 0 to 65535")
+	}
+	*v.to = slices.Clone(texts)
+	return nil
+}
+
+func checkAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return errors.New("must be host:port, or :port for every address; IPv6 as in [::1]:9779")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 && port != "0" {
+		return errors.New("the port must be a number from 0 to 65535")
+	}
+	return nil
+}
+
+// address is a host:port, or empty.
+type address struct{ to *string }
+
+func (v address) Texts() []string { return []string{*v.to} }
+func (v address) Set(texts []string) error {
+	if texts[0] != "" {
+		if err := checkAddress(texts[0]); err != nil {
+			return err
 		}
+	}
+	*v.to = texts[0]
+	return nil
+}
+
+// words is a list of words, none of them empty.
+type words struct{ to *[]string }
+
+func (words) many()             {}
+func (v words) Texts() []string { return *v.to }
+
+func (v words) Set(texts []string) error {
+	if slices.Contains(texts, "") {
+		return errors.New("must not be empty")
 	}
 	*v.to = slices.Clone(texts)
 	return nil
