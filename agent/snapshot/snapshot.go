@@ -29,6 +29,13 @@ type Snapshot struct {
 	Pods       []Pod
 	Containers []Container
 
+	// OOMs has an entry for every container that lives, and for those that
+	// ended for longer than they are in Containers.
+	OOMs []OOMSeries
+	// OOMRecords are the newest kills, newest first. The slice is never written
+	// to: a reader may keep it.
+	OOMRecords []*OOMRecord
+
 	// Cgroups counts the living cgroups, indexed by cgroupfs.Level.
 	Cgroups [cgroupfs.LevelContainer + 1]int
 	// Unidentified counts living containers without Kubernetes names.
@@ -51,6 +58,10 @@ type Self struct {
 	LateSweeps       uint64 // ticks skipped because the sweep before took too long
 	StateWrites      uint64 // times the counters were written to the state directory
 	StateWriteErrors uint64
+	OOMEventsMissed  uint64 // killed processes that memory.events told and no event of the kernel, while there were such
+	OOMUnplaced      uint64 // killed processes that no container could be found for
+	FlightContainers int    // containers whose last minutes are recorded
+	FlightRefused    uint64 // moments of containers that were not recorded, to stay within the bound
 }
 
 // Node is what the node as a whole has.

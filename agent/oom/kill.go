@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oom
+
+import (
+	"time"
+
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+)
+
+// Kill is one process that the kernel's OOM killer killed, as its event says.
+type Kill struct {
+	Time time.Time
+	// Incident is the same for all victims of one call of oom_kill_process;
+	// 0 if that is not known.
+	Incident uint64
+	PID      int
+	Command  string
+	CgroupID uint64
+	// LimitCgroupID is the cgroup whose limit was hit, if LimitKnown and not
+	// Global. LimitBytes and UsageBytes are its own.
+	LimitCgroupID          uint64
+	LimitKnown             bool
+	Global                 bool // the node's memory ran out
+	LimitBytes, UsageBytes uint64
+	TriggerPID             int
+	TriggerCommand         string
+
+	AnonBytes, FileBytes, ShmemBytes, SwapBytes uint64
+
+	OOMScoreAdj int
+	// Group says that memory.oom.group made the kernel kill all of a cgroup.
+	Group bool
+}
+
+// incidentKey tells the kills apart: one incident is one kill in each container
+// that it killed something in.
+type incidentKey struct {
+	incident uint64
+	cgroup   uint64
+}
+
+// incident is a kill of which victims may still come.
+type incident struct {
+	key   incidentKey
+	node  *node
+	kills []Kill // one for each process
+	// last is the sweep in which the newest victim came.
+	opened, last uint64
+}
+
+// waitingKill is a kill in a cgroup that is not known yet.
+type waitingKill struct {
+	kill  Kill
+	since uint64
+}
+
+const (
+	// maxVictims bounds the victims in a record; all are counted.
+	maxVictims = 32
+	// maxOpen bounds the kills that wait: for their cgroup to be known, or for
+	// further victims. Beyond it they are counted from the files.
+	maxOpen = 4096
+	// lateSweeps is for how long a victim may come after its incident, and
+	// counters after the event that explains them.
+	lateSweeps = 10
+	// patience is after how many sweeps something that keeps moving is taken
+	// as it is.
+	patience = 4
+)
+
+// Kill takes an event of the kernel. It may come before the cgroup was
+// observed, and after it was gone.
+func (k *Keeper) Kill(event Kill) {
+	if len(k.waiting)+len(k.open) >= maxOpen {
+		return
+	}
+	event.Command, event.TriggerCommand = clean(event.Command), clean(event.TriggerCommand)
+	if n := k.find(event.CgroupID); n != nil {
+		k.take(n, event)
+		return
+	}
+	k.waiting = append(k.waiting, waitingKill{event, k.sweep})
+}
+
+// take adds an event to its incident.
+func (k *Keeper) take(n *node, event Kill) {
+	key := incidentKey{event.Incident, n.id}
+	if event.Incident != 0 {
+		if at, ok := k.closed[key]; ok {
+			k.late(at, n)
+			return
+		}
+	}
+	for _, in := range k.open {
+		// Without a number, victims of one group kill go by what they share.
+		same := in.key == key && (event.Incident != 0 || n.group && in.last == k.sweep)
+		if !same {
+			continue
+		}
+		in.last = k.sweep
+		for i := range in.kills {
+			if in.kills[i].PID == event.PID { // the first victim of a group kill comes twice
+				return
+			}
+		}
+		in.kills = append(in.kills, event)
+		return
+	}
+	k.open = append(k.open, &incident{key: key, node: n, kills: []Kill{event}, opened: k.sweep, last: k.sweep})
+}
+
+// closedIncident is a kill that was counted.
+type closedIncident struct {
+	sweep uint64
+	scope snapshot.OOMScope
+}
+
+// late counts a victim that came after its kill was counted.
+func (k *Keeper) late(of closedIncident, n *node) {
+	n.told.kills++
+	n.toldAt = k.sweep
+	if s := k.seriesOf(n); s != nil {
+		s.processes[of.scope]++
+	}
+	k.changed = true
+}
+
+// placeWaiting finds the containers of kills in cgroups that were not known.
+func (k *Keeper) placeWaiting() {
+	left := k.waiting[:0]
+	for _, w := range k.waiting {
+		switch n := k.placeOf(w); {
+		case n != nil:
+			k.take(n, w.kill)
+		case k.sweep-w.since < patience:
+			left = append(left, w)
+		default:
+			// A service of the node, which is not in the tree of pods.
+			k.log.Debug("an OOM kill was in none of the pods", "pid", w.kill.PID, "command", w.kill.Command, "cgroup", w.kill.CgroupID)
+		}
+	}
+	k.waiting = left
+}
+
+// placeOf returns the node that a waiting kill belongs to, nil while that
+// cannot be told.
+func (k *Keeper) placeOf(w waitingKill) *node {
+	if n := k.find(w.kill.CgroupID); n != nil {
+		return n
+	}
+	var limit *node
+	if w.kill.LimitKnown && !w.kill.Global {
+		if limit = k.find(w.kill.LimitCgroupID); limit != nil && limit.isContainer() {
+			return limit // what a container made below itself
+		}
+	}
+	if k.sweep == w.since {
+		return nil // its counters may not have been read since
+	}
+	// The one container that counted a kill which nothing explains.
+	var found *node
+	for _, n := range k.nodes {
+		if !n.isContainer() || limit != nil && !n.isBelow(limit) || n.unexplained() <= k.opened(n) {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = n
+	}
+	if found == nil && limit != nil && limit.level == levelPod && k.sweep-w.since+1 >= patience {
+		return limit // some container of this pod
+	}
+	return found
+}
+
+// opened returns how many victims of a container are in open incidents.
+func (k *Keeper) opened(n *node) int64 {
+	count := int64(0)
+	for _, in := range k.open {
+		if in.node == n {
+			count += int64(len(in.kills))
+		}
+	}
+	return count
+}
+
+// closeIncidents counts the kills whose victims are complete.
+func (k *Keeper) closeIncidents(now time.Time, all bool) {
+	left := k.open[:0]
+	for _, in := range k.open {
+		if !all && k.sweep == in.last && k.sweep-in.opened < patience {
+			left = append(left, in)
+			continue
+		}
+		k.closeIncident(in, now)
+	}
+	clear(k.open[len(left):])
+	k.open = left
+	for key, at := range k.closed {
+		if k.sweep-at.sweep > lateSweeps {
+			delete(k.closed, key)
+		}
+	}
+}
+
+func (k *Keeper) closeIncident(in *incident, now time.Time) {
+	first, n := &in.kills[0], in.node
+	n.told.kills += int64(len(in.kills))
+	if first.Group {
+		n.told.kills++
+		n.told.groups++
+	}
+	n.toldAt = k.sweep
+	d := death{node: n, at: first.Time, processes: len(in.kills), group: first.Group, scope: k.scopeOf(n, first), source: snapshot.OOMFromKernel}
+	d.limit = k.limitOf(n, first, d.scope)
+	if first.TriggerPID != 0 {
+		d.trigger = &snapshot.OOMTask{PID: first.TriggerPID, Command: first.TriggerCommand}
+	}
+	for i := range in.kills[:min(len(in.kills), maxVictims)] {
+		v := &in.kills[i]
+		d.victims = append(d.victims, snapshot.OOMVictim{
+			PID: v.PID, Command: v.Command, AnonBytes: v.AnonBytes, FileBytes: v.FileBytes, ShmemBytes: v.ShmemBytes,
+			SwapBytes: v.SwapBytes, OOMScoreAdj: v.OOMScoreAdj,
+		})
+	}
+	k.closed[in.key] = closedIncident{k.sweep, d.scope}
+	k.count(&d, now)
+}
+
+// scopeOf returns the level whose limit an event says was hit.
+func (k *Keeper) scopeOf(n *node, event *Kill) snapshot.OOMScope {
+	if event.Global {
+		return snapshot.ScopeNode
+	}
+	if !event.LimitKnown {
+		return k.infer(n, 1)[0]
+	}
+	if limit := k.find(event.LimitCgroupID); limit != nil {
+		limit.hits.spend(1)
+		return snapshot.ScopeOf(limit.level)
+	}
+	// Below the container, which then counted it, or above all pods.
+	if n.isContainer() && (event.LimitCgroupID == event.CgroupID || n.hits.recent(k.sweep) > 0) {
+		n.hits.spend(1)
+		return snapshot.ScopeContainer
+	}
+	return snapshot.ScopeUnknown
+}
+
+func (k *Keeper) limitOf(n *node, event *Kill, scope snapshot.OOMScope) *snapshot.OOMLimit {
+	switch {
+	case event.Global:
+		return nil
+	case !event.LimitKnown:
+		return k.limitAt(n, scope)
+	}
+	limit := &snapshot.OOMLimit{CgroupID: event.LimitCgroupID, Bytes: bytes(event.LimitBytes), UsageBytes: bytes(event.UsageBytes)}
+	if at := k.nodes[event.LimitCgroupID]; at != nil && at.cgroup != nil {
+		limit.Path = at.cgroup.Path
+	}
+	return limit
+}

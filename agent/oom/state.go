@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oom
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/cgroupfs"
+)
+
+// What a keeper keeps in the state directory. The counts:
+//
+//	version, boot id, last record id
+//	series*: class, named, namespace, pod, container, end, (scope, kills, processes)*
+//	cgroup*: id, parent's id, level, class, flags, series' index + 1, seen, local ooms, settled, told, debt
+//
+// Numbers are varints, strings and lists have their length in front. The
+// records are JSON, as in the API.
+const (
+	countsVersion  = 1
+	recordsVersion = 1
+	maxStateString = 4096
+	maxStateItems  = 1 << 20
+)
+
+// ErrState says that a state is not what a keeper writes.
+var ErrState = errors.New("not a state of OOM kills")
+
+// The flags of a saved cgroup.
+const (
+	savedApplication = 1 << iota
+	savedSandbox
+	savedGroup
+	savedHasLocal
+	savedHasGroups
+	savedRead
+	savedEnded
+)
+
+func (k *Keeper) write() {
+	counts, log := k.cfg.Counts, k.cfg.Log
+	if counts != nil && (k.changed || k.writeFailed) {
+		k.report(counts.Write(k.appendCounts))
+	}
+	if log != nil && (k.recorded || k.writeFailed) {
+		k.report(log.Write(k.appendRecords))
+	}
+	k.changed, k.recorded = false, false
+}
+
+// report logs the first failure in a row. What could not be written is written
+// the next time.
+func (k *Keeper) report(err error) {
+	if err != nil && !k.writeFailed {
+		k.log.Warn("OOM kills could not be written down; a restart of the agent may count some of them anew", "error", err)
+	}
+	k.writeFailed = err != nil
+}
+
+func (k *Keeper) appendCounts(buf []byte) []byte {
+	buf = append(buf, countsVersion)
+	buf = appendString(buf, k.cfg.BootID)
+	buf = binary.AppendUvarint(buf, k.lastID)
+	buf = binary.AppendUvarint(buf, uint64(len(k.book.order)))
+	index := make(map[*series]int, len(k.book.order))
+	for i, s := range k.book.order {
+		index[s] = i + 1
+		buf = s.append(buf)
+	}
+	buf = binary.AppendUvarint(buf, uint64(len(k.nodes)))
+	for _, n := range k.nodes {
+		buf = n.append(buf, index[n.series])
+	}
+	return buf
+}
+
+func (s *series) append(buf []byte) []byte {
+	buf = append(buf, byte(s.key.qos), flag(s.key.named, 1))
+	buf = appendString(buf, s.key.namespace)
+	buf = appendString(buf, s.key.pod)
+	buf = appendString(buf, s.key.container)
+	ended := int64(0)
+	if !s.ended.IsZero() {
+		ended = s.ended.UnixMilli()
+	}
+	buf = binary.AppendVarint(buf, ended)
+	buf = append(buf, byte(snapshot.NumOOMScopes))
+	for scope := range s.kills {
+		buf = binary.AppendUvarint(buf, s.kills[scope])
+		buf = binary.AppendUvarint(buf, s.processes[scope])
+	}
+	return buf
+}
+
+func (n *node) append(buf []byte, series int) []byte {
+	buf = binary.AppendUvarint(buf, n.id)
+	parent := uint64(0)
+	if n.parent != nil {
+		parent = n.parent.id
+	}
+	buf = binary.AppendUvarint(buf, parent)
+	buf = append(buf, byte(n.level), byte(n.qos), flag(n.role == application, savedApplication)|flag(n.role == sandbox, savedSandbox)|
+		flag(n.group, savedGroup)|flag(n.hasLocal, savedHasLocal)|flag(n.hasGroups, savedHasGroups)|flag(n.read, savedRead)|
+		flag(!n.ended.IsZero(), savedEnded))
+	buf = binary.AppendUvarint(buf, uint64(series))
+	buf = binary.AppendVarint(buf, n.seenLocal)
+	for _, t := range []tally{n.seen, n.settled, n.told, n.debt} {
+		buf = binary.AppendVarint(buf, t.kills)
+		buf = binary.AppendVarint(buf, t.groups)
+		buf = binary.AppendVarint(buf, t.ooms)
+	}
+	return buf
+}
+
+func flag(set bool, bit byte) byte {
+	if set {
+		return bit
+	}
+	return 0
+}
+
+func appendString(buf []byte, s string) []byte {
+	s = s[:min(len(s), maxStateString)]
+	buf = binary.AppendUvarint(buf, uint64(len(s)))
+	return append(buf, s...)
+}
+
+// savedRecords is the form of the records.
+type savedRecords struct {
+	Version int                   `json:"version"`
+	Records []*snapshot.OOMRecord `json:"records"`
+}
+
+func (k *Keeper) appendRecords(buf []byte) []byte {
+	raw, err := json.Marshal(savedRecords{recordsVersion, k.records})
+	if err != nil { // there is nothing in it that cannot be marshalled
+		return buf
+	}
+	return append(buf, raw...)
+}
+
+// LoadRecords takes over the records that an earlier keeper left. On an error,
+// which wraps ErrState, the keeper stays as it was.
+func (k *Keeper) LoadRecords(state []byte) error {
+	var saved savedRecords
+	if err := json.Unmarshal(state, &saved); err != nil {
+		return fmt.Errorf("%w: records: %w", ErrState, err)
+	}
+	if saved.Version != recordsVersion {
+		return fmt.Errorf("%w: records of format %d, this version reads %d", ErrState, saved.Version, recordsVersion)
+	}
+	var records []*snapshot.OOMRecord
+	for _, r := range saved.Records[:min(len(saved.Records), k.cfg.Records)] {
+		if r == nil {
+			return fmt.Errorf("%w: an empty record", ErrState)
+		}
+		records = append(records, r)
+		k.lastID = max(k.lastID, r.ID)
+	}
+	k.records = records
+	return nil
+}
+
+// LoadCounts takes over the counts that an earlier keeper left. On an error,
+// which wraps ErrState, the keeper stays as it was.
+func (k *Keeper) LoadCounts(state []byte, now time.Time) error {
+	d := decoder{rest: state}
+	if version := d.byte(); d.err == nil && version != countsVersion {
+		return fmt.Errorf("%w: format %d, this version reads %d", ErrState, version, countsVersion)
+	}
+	sameBoot := d.string() == k.cfg.BootID
+	loaded := New(k.cfg)
+	loaded.lastID = max(d.uvarint(), k.lastID)
+	for n := d.count(); n > 0 && d.err == nil; n-- {
+		d.series(loaded, now)
+	}
+	parents := map[*node]uint64{}
+	for n := d.count(); n > 0 && d.err == nil; n-- {
+		d.node(loaded, parents)
+	}
+	if d.err == nil && len(d.rest) != 0 {
+		d.fail(fmt.Sprintf("%d bytes too many", len(d.rest)))
+	}
+	for n, parent := range parents {
+		if n.parent = loaded.nodes[parent]; n.parent != nil && n.parent.level >= n.level {
+			d.fail("a cgroup above itself")
+		}
+	}
+	if d.err != nil {
+		return d.err
+	}
+	if !sameBoot { // then all cgroups are new
+		loaded.nodes = map[uint64]*node{}
+	}
+	k.nodes, k.book, k.lastID, k.resumed = loaded.nodes, loaded.book, loaded.lastID, true
+	for _, n := range k.nodes {
+		// Kept as long as one that ends now.
+		if !n.ended.IsZero() {
+			n.ended = now
+		}
+	}
+	return nil
+}
+
+type decoder struct {
+	rest []byte
+	err  error
+}
+
+func (d *decoder) fail(what string) {
+	if d.err == nil {
+		d.err = fmt.Errorf("%w: %s", ErrState, what)
+	}
+	d.rest = nil
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 {
+		d.fail("cut short in a number")
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.rest)
+	if n <= 0 {
+		d.fail("cut short in a number")
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) count() int {
+	n := d.uvarint()
+	if n > maxStateItems {
+		d.fail(fmt.Sprintf("a list of %d items", n))
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) byte() byte {
+	if len(d.rest) == 0 {
+		d.fail("cut short")
+		return 0
+	}
+	v := d.rest[0]
+	d.rest = d.rest[1:]
+	return v
+}
+
+func (d *decoder) string() string {
+	n := d.uvarint()
+	if n > maxStateString || n > uint64(len(d.rest)) {
+		d.fail(fmt.Sprintf("a string of %d bytes", n))
+		return ""
+	}
+	s := string(d.rest[:n])
+	d.rest = d.rest[n:]
+	return s
+}
+
+func (d *decoder) series(k *Keeper, now time.Time) {
+	qos, named := cgroupfs.QoS(d.byte()), d.byte() != 0
+	of := key{qos: qos, named: named, namespace: d.string(), pod: d.string(), container: d.string()}
+	ended := d.varint()
+	if d.err == nil && (qos >= cgroupfs.NumQoS || k.book.series[of] != nil) {
+		d.fail(fmt.Sprintf("the series %v, which cannot be or is there twice", of))
+	}
+	if d.err != nil {
+		return
+	}
+	s := k.book.get(of)
+	// Until a living container feeds it again, it ended when it did, or now.
+	if s.ended = now; ended != 0 {
+		s.ended = time.UnixMilli(ended)
+	}
+	for scope := range int(d.byte()) {
+		kills, processes := d.uvarint(), d.uvarint()
+		at := min(scope, int(snapshot.NumOOMScopes)-1)
+		s.kills[at] += kills
+		s.processes[at] += processes
+	}
+}
+
+func (d *decoder) node(k *Keeper, parents map[*node]uint64) {
+	n := &node{id: d.uvarint()}
+	parent := d.uvarint()
+	n.level, n.qos = cgroupfs.Level(d.byte()), cgroupfs.QoS(d.byte())
+	flags := d.byte()
+	index := d.uvarint()
+	n.seenLocal = d.varint()
+	for _, t := range []*tally{&n.seen, &n.settled, &n.told, &n.debt} {
+		t.kills, t.groups, t.ooms = d.varint(), d.varint(), d.varint()
+	}
+	switch {
+	case d.err != nil:
+		return
+	case n.level < cgroupfs.LevelKubepods || n.level > levelContainer || n.qos >= cgroupfs.NumQoS || k.nodes[n.id] != nil:
+		d.fail(fmt.Sprintf("the cgroup %d, which cannot be or is there twice", n.id))
+		return
+	case index > uint64(len(k.book.order)):
+		d.fail(fmt.Sprintf("series %d of %d", index, len(k.book.order)))
+		return
+	}
+	n.role = role(flags&(savedApplication|savedSandbox)) % 3
+	n.group, n.hasLocal, n.hasGroups = flags&savedGroup != 0, flags&savedHasLocal != 0, flags&savedHasGroups != 0
+	n.read = flags&savedRead != 0
+	if flags&savedEnded != 0 {
+		n.ended = time.Unix(1, 0)
+	}
+	if index > 0 {
+		n.series = k.book.order[index-1]
+	}
+	k.nodes[n.id] = n
+	parents[n] = parent
+}
