@@ -18,6 +18,7 @@ import (
 
 	"github.com/slicewatch/slicewatch/agent/checkpoint"
 	"github.com/slicewatch/slicewatch/agent/config"
+	"github.com/slicewatch/slicewatch/agent/history/flight"
 	"github.com/slicewatch/slicewatch/agent/identity"
 	"github.com/slicewatch/slicewatch/agent/lifecycle"
 	"github.com/slicewatch/slicewatch/agent/procfs"
@@ -36,15 +37,17 @@ const maxEnded = 5000
 
 // Agent is a node agent that is ready to run once.
 type Agent struct {
-	log     *slog.Logger
-	tree    *cgroupfs.Tree
-	reader  *cgroupfs.FileReader
-	procs   *procfs.FS
-	journal *checkpoint.Journal // nil when the state directory cannot be used
-	names   *identity.Resolver
-	sampler *sampling.Sampler
-	access  *access.Reviewer // nil when the API server is not asked who may read
-	server  *exporter.Server
+	log    *slog.Logger
+	tree   *cgroupfs.Tree
+	reader *cgroupfs.FileReader
+	procs  *procfs.FS
+	// journals are none when the state directory cannot be used.
+	journals []*checkpoint.Journal
+	names    *identity.Resolver
+	flight   *flight.Recorder
+	sampler  *sampling.Sampler
+	access   *access.Reviewer // nil when the API server is not asked who may read
+	server   *exporter.Server
 }
 
 // New makes an agent. It fails for what an operator has to mend: a cgroup file
@@ -172,6 +175,8 @@ func (a *Agent) makeSampler(cfg config.Config, store *snapshot.Store, self *expo
 		settings.JournalReason = err.Error()
 		a.log.Warn("counters will not survive a restart of the agent", "reason", err)
 	}
+	a.flight = flight.New(flightBounds)
+	settings.Flight, settings.Kills = a.flight, a.makeKills(cfg.Paths.State, settings)
 	a.sampler = sampling.New(settings)
 	return nil
 }
@@ -204,7 +209,7 @@ func (a *Agent) openJournal(dir string, settings *sampling.Config) error {
 			}
 		}
 	}
-	a.journal, settings.Journal = journal, journal
+	a.journals, settings.Journal = append(a.journals, journal), journal
 	return nil
 }
 
@@ -245,8 +250,8 @@ func (a *Agent) Close() error {
 	if a.access != nil {
 		a.access.Close()
 	}
-	if a.journal != nil {
-		errs = append(errs, a.journal.Close())
+	for _, journal := range a.journals {
+		errs = append(errs, journal.Close())
 	}
 	if a.procs != nil {
 		errs = append(errs, a.procs.Close())

@@ -12,7 +12,7 @@ import (
 // nodeFamilies returns what speaks of the node and of the agent, once per
 // exposition.
 func nodeFamilies() []family {
-	families := slices.Concat(nodeFacts(), sweepFacts(), readerFacts(), retentionFacts())
+	families := slices.Concat(nodeFacts(), sweepFacts(), readerFacts(), retentionFacts(), oomFacts())
 	for i := range families {
 		families[i].level = levelNode
 	}

@@ -67,13 +67,14 @@ const (
 	levelRegistry // kept by client_golang's registry, not by the gatherer
 	levelCgroup   // every cgroup, under cAdvisor's names
 	levelMachine  // the node, under cAdvisor's names
+	levelOOM      // containers, longer than levelContainer has them
 )
 
 // labels returns the names of the labels that every series of the level has,
 // the most significant for sorting first.
 func (l level) labels() []string {
 	switch l {
-	case levelContainer:
+	case levelContainer, levelOOM:
 		return []string{"namespace", "pod", "container", "qos"}
 	case levelPod:
 		return []string{"namespace", "pod", "qos"}
@@ -93,6 +94,8 @@ func (l level) appendLabels(values []string, s *subject) []string {
 	case levelContainer:
 		c := s.container
 		return append(values, c.Identity.Namespace, c.Identity.Pod, c.Identity.Name, c.QoS.String())
+	case levelOOM:
+		return append(values, s.oom.Namespace, s.oom.Pod, s.oom.Container, s.oom.QoS.String())
 	case levelPod:
 		return append(values, s.pod.Identity.Namespace, s.pod.Identity.Name, s.pod.QoS.String())
 	case levelQoS:
@@ -106,7 +109,7 @@ func (l level) appendLabels(values []string, s *subject) []string {
 }
 
 // subject is what one row of an exposition speaks of. Exactly one of slice,
-// pod, container and source is set, or none for the node.
+// pod, container, source and oom is set, or none for the node.
 type subject struct {
 	snapshot  *snapshot.Snapshot
 	measures  *snapshot.Measures
@@ -115,6 +118,7 @@ type subject struct {
 	pod       *snapshot.Pod
 	container *snapshot.Container
 	source    *snapshot.Source
+	oom       *snapshot.OOMSeries
 }
 
 // namespace returns the subject's Kubernetes namespace; empty for what has
@@ -125,6 +129,8 @@ func (s *subject) namespace() string {
 		return s.container.Identity.Namespace
 	case s.pod != nil:
 		return s.pod.Identity.Namespace
+	case s.oom != nil:
+		return s.oom.Namespace
 	}
 	return ""
 }

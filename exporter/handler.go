@@ -37,15 +37,21 @@ func newScrapeHandler(g prometheus.TransactionalGatherer, log *slog.Logger) (htt
 		DisableCompression: true,
 		EnableOpenMetrics:  true,
 	})
+	return compressed(metrics)
+}
+
+// compressed returns what serves next's answers compressed to clients that
+// take it, and holds them in memory until they are whole.
+func compressed(next http.Handler) (http.Handler, error) {
 	compress, err := gzhttp.NewWrapper(
 		gzhttp.CompressionLevel(gzip.BestSpeed),
 		gzhttp.EnableZstd(false),
 		gzhttp.ContentTypeFilter(gzhttp.CompressAllContentTypeFilter),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("set up compression of scrapes: %w", err)
+		return nil, fmt.Errorf("set up compression of answers: %w", err)
 	}
-	return &bufferingHandler{next: compress(metrics)}, nil
+	return &bufferingHandler{next: compress(next)}, nil
 }
 
 // scrapeErrorLog is promhttp's ErrorLog.

@@ -67,6 +67,22 @@ What differs from the kubelet's endpoint:
 
 `
 
+// oomProse stands above the table of OOM kills.
+const oomProse = `These count what the kernel's OOM killer did, not what a userspace killer or a kubelet eviction did. The labels are those of the
+victim's container. Series are kept for an hour after the container ended, and go on over restarts of container and agent.
+
+Most kills of pods are ` + "`scope=\"pod\"`" + `: the pod's limit is the sum of its containers' limits, and the pause process and the kernel's own memory
+for the pod count as well, so that it is reached just before a container's own is. Raising the container's limit raises the pod's with it.
+
+` + "`slicewatch_container_memory_events_total{event=\"oom_kill\"}`" + ` is the kernel's own count, which is higher: where the kubelet makes the kernel kill the
+whole container (` + "`memory.oom.group`" + `, the default), it counts the first victim twice.
+
+Without eBPF the scope is told by which level's ` + "`memory.events.local`" + ` counted the OOM. Where several did at once, or the cgroup was gone before it
+was read, it is ` + "`unknown`" + `. The container is empty where only the pod could be told. Each kill is told in full by ` + "`slicewatch ooms`" + ` and
+` + "`/api/v1/ooms`" + `.
+
+`
+
 // WriteReference writes the reference of every metric family as Markdown.
 func WriteReference(w io.Writer) error {
 	b := bufio.NewWriter(w)
@@ -77,12 +93,16 @@ func WriteReference(w io.Writer) error {
 		levels []level
 	}{
 		{"Containers", []level{levelContainer}},
+		{"OOM kills", []level{levelOOM}},
 		{"Pods", []level{levelPod}},
 		{"QoS classes", []level{levelQoS}},
 		{"All pods of the node", []level{levelKubepods}},
 		{"The node and the agent", []level{levelNode, levelSource, levelRegistry}},
 	} {
 		fmt.Fprintf(b, "## %s\n\n", section.title)
+		if section.levels[0] == levelOOM {
+			b.WriteString(oomProse)
+		}
 		writeTable(b, own, section.levels)
 	}
 	b.WriteString("The agent's own process and Go runtime are in `process_*` and `go_*`.\n\n")

@@ -260,11 +260,16 @@ func (s *Server) newHandler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	ooms, err := compressed(http.HandlerFunc(s.serveOOMs))
+	if err != nil {
+		return nil, err
+	}
 	limit := newScrapeLimit(s.config.Self.scrapeRefused)
 	mux := http.NewServeMux()
 	mux.Handle("/{$}", landing)
 	mux.Handle("/metrics", limit.wrap(metrics))
 	mux.Handle("/metrics/cadvisor", limit.wrap(cadvisor))
+	mux.Handle("/api/v1/ooms", limit.wrap(ooms))
 	if s.config.PProf {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
@@ -302,6 +307,7 @@ func (s *Server) newLandingPage() (http.Handler, error) {
 		Links: []web.LandingLinks{
 			{Address: "metrics", Text: "Metrics"},
 			{Address: "metrics/cadvisor", Text: "Metrics under cAdvisor's names"},
+			{Address: "api/v1/ooms", Text: "OOM kills", Description: "the newest, with their victims and the minute before, as JSON"},
 			{Address: "-/healthy", Text: "Health"},
 			{Address: "-/ready", Text: "Readiness"},
 		},

@@ -67,6 +67,14 @@ func fullContainer(series uint64, namespace, pod, name string) snapshot.Containe
 	}
 }
 
+func fullOOMs() snapshot.OOMSeries {
+	s := snapshot.OOMSeries{Series: 1, Namespace: "shop", Pod: "web-1", Container: "app", QoS: cgroupfs.Burstable}
+	for scope := range snapshot.NumOOMScopes {
+		s.Kills[scope], s.Processes[scope] = uint64(scope)+1, 10*uint64(scope)+10
+	}
+	return s
+}
+
 func fullPod(series uint64, namespace, name string) snapshot.Pod {
 	return snapshot.Pod{
 		Measures: everything(), Series: series, QoS: cgroupfs.Burstable, CgroupID: series, Started: taken.Add(-time.Hour),
@@ -85,7 +93,9 @@ func fullSnapshot() snapshot.Snapshot {
 		Containers: []snapshot.Container{fullContainer(1, "shop", "web-1", "app")},
 		Sources:    []snapshot.Source{{Name: "cgroup_files", Up: true}, {Name: "procfs", Reason: "no permission"}},
 		Self: snapshot.Self{OpenFiles: 100, OpenFilesLimit: 200, FilesOpenedAnew: 3, Watches: 4, WatchesFailed: 5,
-			WatchOverflows: 6, IgnoredCgroups: 7, RetainedSeries: 8, RetainedDropped: 9, LateSweeps: 10, StateWrites: 11, StateWriteErrors: 12},
+			WatchOverflows: 6, IgnoredCgroups: 7, RetainedSeries: 8, RetainedDropped: 9, LateSweeps: 10, StateWrites: 11, StateWriteErrors: 12,
+			OOMEventsMissed: 13, OOMUnplaced: 14, FlightContainers: 15, FlightRefused: 16},
+		OOMs: []snapshot.OOMSeries{fullOOMs()},
 	}
 	for i := range s.Node.Pressure {
 		s.Node.Pressure[i] = snapshot.Pressure{Some: known(1_500_000), Full: known(500_000)}

@@ -23,6 +23,7 @@ const (
 	rowSlice
 	rowPod
 	rowContainer
+	rowOOM
 )
 
 // visitAll visits every subject of the plan's level in s.
@@ -41,6 +42,11 @@ func (p *plan) visitAll(s *snapshot.Snapshot) {
 		for i := range s.Sources {
 			p.subject = subject{snapshot: s, source: &s.Sources[i]}
 			p.visit(rowKey{rowOther, uint64(i)})
+		}
+	case levelOOM:
+		for i := range s.OOMs {
+			p.subject = subject{snapshot: s, oom: &s.OOMs[i]}
+			p.visit(rowKey{rowOOM, s.OOMs[i].Series})
 		}
 	case levelCgroup:
 		p.visitSlices(s)

@@ -65,9 +65,8 @@ type Keeper struct {
 	cfg Config
 	log *slog.Logger
 
-	nodes  map[uint64]*node
-	nested map[uint64]uint64 // cgroups that containers made: to the container
-	book   book
+	nodes map[uint64]*node
+	book  book
 	// sweep counts the sweeps, beginning with 1 for the first.
 	sweep uint64
 	// resumed says that a state was loaded: what it does not have is new.
@@ -96,7 +95,7 @@ func New(cfg Config) *Keeper {
 		cfg.Retention = defaultRetention
 	}
 	return &Keeper{
-		cfg: cfg, log: cfg.Logger, nodes: map[uint64]*node{}, nested: map[uint64]uint64{}, book: newBook(),
+		cfg: cfg, log: cfg.Logger, nodes: map[uint64]*node{}, book: newBook(),
 		closed: map[incidentKey]closedIncident{}, sweep: 1,
 	}
 }
@@ -105,27 +104,6 @@ func New(cfg Config) *Keeper {
 // kill is told by the files; with, those that the files alone told count as
 // missed.
 func (k *Keeper) SetEvents(up bool) { k.events = up }
-
-// Nested notes that a container made a cgroup below itself, or below such a
-// one. Others are ignored.
-func (k *Keeper) Nested(id, parent uint64) {
-	if len(k.nested) >= maxOpen {
-		return
-	}
-	if at := k.find(parent); at != nil && at.isContainer() && k.nodes[id] == nil {
-		k.nested[id] = at.id
-	}
-}
-
-func (k *Keeper) find(cgroup uint64) *node {
-	if n := k.nodes[cgroup]; n != nil {
-		return n
-	}
-	if at, ok := k.nested[cgroup]; ok {
-		return k.nodes[at]
-	}
-	return nil
-}
 
 // Observe takes what a living cgroup says now. Parents come before their
 // children.
@@ -259,11 +237,6 @@ func (k *Keeper) expire(now time.Time) {
 		ended++
 		if now.Sub(n.ended) >= keepEnded || ended > maxEndedNodes {
 			k.forget(id, n)
-		}
-	}
-	for id, container := range k.nested {
-		if k.nodes[container] == nil {
-			delete(k.nested, id)
 		}
 	}
 	if k.book.expire(now.Add(-k.cfg.Retention), maxEndedSeries) {

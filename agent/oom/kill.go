@@ -16,10 +16,10 @@ type Kill struct {
 	Incident uint64
 	PID      int
 	Command  string
-	CgroupID uint64
-	// LimitCgroupID is the cgroup whose limit was hit, if LimitKnown and not
-	// Global. LimitBytes and UsageBytes are its own.
-	LimitCgroupID          uint64
+	Victim   Place
+	// Limit is the cgroup whose limit was hit, if LimitKnown and not Global.
+	// LimitBytes and UsageBytes are its own.
+	Limit                  Place
 	LimitKnown             bool
 	Global                 bool // the node's memory ran out
 	LimitBytes, UsageBytes uint64
@@ -31,6 +31,14 @@ type Kill struct {
 	OOMScoreAdj int
 	// Group says that memory.oom.group made the kernel kill all of a cgroup.
 	Group bool
+}
+
+// Place is a cgroup by its id, with itself and its ancestors one, two and
+// three levels below kubepods, so that what a container made below itself leads
+// to the container; 0 where there is none.
+type Place struct {
+	ID    uint64
+	Below [3]uint64
 }
 
 // incidentKey tells the kills apart: one incident is one kill in each container
@@ -76,7 +84,7 @@ func (k *Keeper) Kill(event Kill) {
 		return
 	}
 	event.Command, event.TriggerCommand = clean(event.Command), clean(event.TriggerCommand)
-	if n := k.find(event.CgroupID); n != nil {
+	if n := k.find(event.Victim); n != nil && n.isContainer() {
 		k.take(n, event)
 		return
 	}
@@ -130,49 +138,32 @@ func (k *Keeper) late(of closedIncident, n *node) {
 func (k *Keeper) placeWaiting() {
 	left := k.waiting[:0]
 	for _, w := range k.waiting {
-		switch n := k.placeOf(w); {
-		case n != nil:
+		n := k.find(w.kill.Victim)
+		tired := k.sweep-w.since >= patience
+		switch {
+		case n != nil && (n.isContainer() || n.level == levelPod && tired): // of a pod, if no more is known
 			k.take(n, w.kill)
-		case k.sweep-w.since < patience:
+		case !tired:
 			left = append(left, w)
 		default:
 			// A service of the node, which is not in the tree of pods.
-			k.log.Debug("an OOM kill was in none of the pods", "pid", w.kill.PID, "command", w.kill.Command, "cgroup", w.kill.CgroupID)
+			k.log.Debug("an OOM kill was in none of the pods", "pid", w.kill.PID, "command", w.kill.Command, "cgroup", w.kill.Victim.ID)
 		}
 	}
 	k.waiting = left
 }
 
-// placeOf returns the node that a waiting kill belongs to, nil while that
-// cannot be told.
-func (k *Keeper) placeOf(w waitingKill) *node {
-	if n := k.find(w.kill.CgroupID); n != nil {
+// find returns the deepest cgroup at or above a place that is known, or nil.
+func (k *Keeper) find(at Place) *node {
+	if n := k.nodes[at.ID]; n != nil {
 		return n
 	}
-	var limit *node
-	if w.kill.LimitKnown && !w.kill.Global {
-		if limit = k.find(w.kill.LimitCgroupID); limit != nil && limit.isContainer() {
-			return limit // what a container made below itself
+	for i := len(at.Below) - 1; i >= 0; i-- {
+		if n := k.nodes[at.Below[i]]; n != nil {
+			return n
 		}
 	}
-	if k.sweep == w.since {
-		return nil // its counters may not have been read since
-	}
-	// The one container that counted a kill which nothing explains.
-	var found *node
-	for _, n := range k.nodes {
-		if !n.isContainer() || limit != nil && !n.isBelow(limit) || n.unexplained() <= k.opened(n) {
-			continue
-		}
-		if found != nil {
-			return nil
-		}
-		found = n
-	}
-	if found == nil && limit != nil && limit.level == levelPod && k.sweep-w.since+1 >= patience {
-		return limit // some container of this pod
-	}
-	return found
+	return nil
 }
 
 // opened returns how many victims of a container are in open incidents.
@@ -237,16 +228,12 @@ func (k *Keeper) scopeOf(n *node, event *Kill) snapshot.OOMScope {
 	if !event.LimitKnown {
 		return k.infer(n, 1)[0]
 	}
-	if limit := k.find(event.LimitCgroupID); limit != nil {
-		limit.hits.spend(1)
-		return snapshot.ScopeOf(limit.level)
+	limit := k.find(event.Limit)
+	if limit == nil { // above all pods
+		return snapshot.ScopeUnknown
 	}
-	// Below the container, which then counted it, or above all pods.
-	if n.isContainer() && (event.LimitCgroupID == event.CgroupID || n.hits.recent(k.sweep) > 0) {
-		n.hits.spend(1)
-		return snapshot.ScopeContainer
-	}
-	return snapshot.ScopeUnknown
+	limit.hits.spend(1)
+	return snapshot.ScopeOf(limit.level)
 }
 
 func (k *Keeper) limitOf(n *node, event *Kill, scope snapshot.OOMScope) *snapshot.OOMLimit {
@@ -256,8 +243,8 @@ func (k *Keeper) limitOf(n *node, event *Kill, scope snapshot.OOMScope) *snapsho
 	case !event.LimitKnown:
 		return k.limitAt(n, scope)
 	}
-	limit := &snapshot.OOMLimit{CgroupID: event.LimitCgroupID, Bytes: bytes(event.LimitBytes), UsageBytes: bytes(event.UsageBytes)}
-	if at := k.nodes[event.LimitCgroupID]; at != nil && at.cgroup != nil {
+	limit := &snapshot.OOMLimit{CgroupID: event.Limit.ID, Bytes: bytes(event.LimitBytes), UsageBytes: bytes(event.UsageBytes)}
+	if at := k.nodes[event.Limit.ID]; at != nil && at.cgroup != nil {
 		limit.Path = at.cgroup.Path
 	}
 	return limit

@@ -118,18 +118,6 @@ type node struct {
 
 func (n *node) isContainer() bool { return n.level == levelContainer }
 
-func (n *node) isBelow(above *node) bool {
-	for at := n; at != nil; at = at.parent {
-		if at == above {
-			return true
-		}
-	}
-	return false
-}
-
-// unexplained is how many counted kills of a container nothing explains yet.
-func (n *node) unexplained() int64 { return n.seen.minus(n.settled).minus(n.told).kills }
-
 func tallyOf(r *cgroupfs.Reading) (t tally, ok bool) {
 	kills, ok := r.Get(cgroupfs.MemoryEventOOMKill)
 	groups, _ := r.Get(cgroupfs.MemoryEventOOMGroupKill)

@@ -135,16 +135,27 @@ func (w *world) oom(limit, victim *cgroupfs.Cgroup, processes int) []Kill {
 	var events []Kill
 	for i := range processes {
 		event := Kill{
-			Time: w.now.Add(200 * time.Millisecond), Incident: w.incident, PID: int(w.incident)*100 + i, Command: "node", CgroupID: victim.ID,
+			Time: w.now.Add(200 * time.Millisecond), Incident: w.incident, PID: int(w.incident)*100 + i, Command: "node", Victim: place(victim),
 			LimitKnown: true, Global: limit == nil, TriggerPID: 1, TriggerCommand: "java", AnonBytes: 5 << 20, FileBytes: 1 << 20, OOMScoreAdj: 900,
 			Group: group == 1,
 		}
 		if limit != nil {
-			event.LimitCgroupID, event.LimitBytes, event.UsageBytes = limit.ID, 64<<20, 64<<20
+			event.Limit, event.LimitBytes, event.UsageBytes = place(limit), 64<<20, 64<<20
 		}
 		events = append(events, event)
 	}
 	return events
+}
+
+// place is where a cgroup is, as an event says it.
+func place(c *cgroupfs.Cgroup) Place {
+	var path []uint64
+	for at := c; at.Parent != nil; at = at.Parent {
+		path = append([]uint64{at.ID}, path...)
+	}
+	p := Place{ID: c.ID}
+	copy(p.Below[:], path)
+	return p
 }
 
 func (w *world) remove(c *cgroupfs.Cgroup) {

@@ -43,6 +43,7 @@ func (s *Sampler) publish(now time.Time) {
 		}
 		snap.Sources = s.sources.appendTo(snap.Sources[:0])
 		snap.Self = s.self()
+		s.cfg.Kills.Fill(snap)
 	})
 }
 
@@ -104,12 +105,13 @@ func (s *Sampler) newest(series *ledger.Series) *member {
 }
 
 func (s *Sampler) self() snapshot.Self {
-	files, tree, book := s.cfg.Reader.Stats(), s.cfg.Tree.Stats(), s.cfg.Book.Stats()
+	files, tree, book, flight := s.cfg.Reader.Stats(), s.cfg.Tree.Stats(), s.cfg.Book.Stats(), s.cfg.Flight.Stats()
 	return snapshot.Self{
 		OpenFiles: files.OpenFiles, OpenFilesLimit: files.MaxOpen, FilesOpenedAnew: files.OpenedAnew,
 		Watches: tree.Watches, WatchesFailed: tree.WatchesFailed, WatchOverflows: tree.Overflows,
 		IgnoredCgroups: tree.Ignored + tree.Truncated,
 		RetainedSeries: book.Ended, RetainedDropped: book.LostEnded,
 		LateSweeps: s.counts.late, StateWrites: s.counts.stateWrites, StateWriteErrors: s.counts.stateErrors,
+		FlightContainers: flight.Containers, FlightRefused: flight.Refused,
 	}
 }

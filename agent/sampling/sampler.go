@@ -93,6 +93,8 @@ type Config struct {
 	Journal       Journal
 	JournalReason string
 	Book          *ledger.Book
+	Kills         Kills
+	Flight        Flight
 	Telemetry     Telemetry
 	Store         *snapshot.Store
 	Logger        *slog.Logger
@@ -162,6 +164,7 @@ func (s *Sampler) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			s.cfg.Kills.Close(time.Now())
 			s.save()
 			s.sync()
 			return nil
@@ -216,6 +219,7 @@ func (s *Sampler) sweep(now time.Time) {
 		s.account(m, now)
 	}
 	s.accountClasses()
+	s.recordSweep(now)
 	if s.first {
 		s.first = false
 		if n := s.cfg.Book.CloseUnseen(now, s.lives); n > 0 {
@@ -277,6 +281,7 @@ func (s *Sampler) end(m *member, now time.Time) {
 		}
 		s.account(m, now)
 	}
+	s.recordEnd(m, now)
 	if m.inc != nil {
 		s.cfg.Book.Close(m.inc, now)
 		s.ended = true

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slicewatch/slicewatch/agent/history/flight"
+	"github.com/slicewatch/slicewatch/agent/oom"
 	"github.com/slicewatch/slicewatch/agent/procfs"
 	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
@@ -243,6 +245,7 @@ func (w *world) start(t testing.TB, names map[string]*snapshot.ContainerIdentity
 	a.Sampler = New(Config{
 		Interval: time.Second, Retention: 5 * time.Minute, MaxEnded: 1000, BootID: bootID, BootTime: w.now.Add(-time.Hour), Root: t.TempDir(),
 		Tree: a.view, Reader: reader{w}, Identities: a.view, Processes: w, Node: node{}, Journal: &w.journal, Book: book,
+		Kills: oom.New(oom.Config{BootID: bootID, Logger: slog.New(slog.DiscardHandler)}), Flight: flight.New(flight.Config{Moments: 60, Containers: 1000, Retention: time.Minute}),
 		Telemetry: a.telemetry, Store: snapshot.NewStore(), Logger: slog.New(slog.DiscardHandler),
 	})
 	return a
