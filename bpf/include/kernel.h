@@ -143,6 +143,10 @@ struct prev_cputime {
 	u64 stime;
 };
 
+struct cgroup_root {
+	int hierarchy_id; /* 0 for cgroup v2 */
+};
+
 struct cgroup {
 	struct cgroup_subsys_state self;
 	unsigned long flags;
@@ -155,6 +159,7 @@ struct cgroup {
 	struct prev_cputime prev_cputime;
 	struct psi_group *psi;
 	struct cgroup_rstat_cpu *rstat_cpu;
+	struct cgroup_root *root;
 };
 
 /* 6.16 and newer. */
@@ -163,6 +168,7 @@ struct cgroup___base_cpu {
 };
 
 struct css_set {
+	struct cgroup_subsys_state *subsys[14];
 	struct cgroup *dfl_cgrp;
 };
 
@@ -262,11 +268,15 @@ struct signal_struct {
 
 struct percpu_counter {
 	s64 count;
+	s32 *counters; /* what each CPU has not added to count yet */
 };
+
+struct task_struct;
 
 struct mm_struct {
 	struct percpu_counter rss_stat[4];
 	unsigned long total_vm;
+	struct task_struct *owner;
 };
 
 /* Up to 6.1. */
@@ -320,6 +330,14 @@ struct bpf_iter__cgroup {
 
 struct trace_entry {
 	u16 type;
+};
+
+/* Since the second form (6.9, and stable kernels) the tracepoint is called
+ * with the task, before that with its pid. */
+struct trace_event_raw_mark_victim {
+	struct trace_entry ent;
+	int pid;
+	unsigned long anon_rss;
 };
 
 struct user_pt_regs {
