@@ -43,8 +43,8 @@ type demand struct {
 
 // The buckets grow by 3 % from 1m to 1024 cores.
 const (
-	maxDemandCores   = 1024
-	firstBucketCores = 0.001
+	maxDemandCores   = 256
+	firstBucketCores = 0.0002
 	bucketRatio      = 1.03
 	// emptyWeight is below any weight that a sample has.
 	emptyWeight = 1e-4

@@ -9,6 +9,8 @@ import "time"
 type Published struct {
 	// At is when it was published; zero before the first.
 	At time.Time
+	// CPUChanged and MemoryChanged are when these amounts last became others.
+	CPUChanged, MemoryChanged time.Time
 	// Policy is what it was made for: another one replaces it at once.
 	Policy string
 	// The amounts, in cores and bytes; unknown where the hint had none.
@@ -83,6 +85,8 @@ func (s *Series) AbovePublished(now time.Time) (share float64, covered time.Dura
 
 func (p *publication) shift(move func(*time.Time)) {
 	move(&p.hint.At)
+	move(&p.hint.CPUChanged)
+	move(&p.hint.MemoryChanged)
 	// What was above within the hour is not worth moving.
 	p.slots = [aboveSlots]struct {
 		slot         int64

@@ -40,9 +40,9 @@ type Window struct {
 	Exact bool
 }
 
-// overTarget says whether the limit was too low in the window: 1 % of the
+// OverTarget says whether the limit was too low in the window: 1 % of the
 // periods throttled and 1 % of slowdown are the most that a limit may cost.
-func (w *Window) overTarget() bool {
+func (w *Window) OverTarget() bool {
 	return w.Periods > 0 && (float64(w.Throttled) > ThrottleTarget*float64(w.Periods) || w.Slowdown > ThrottleTarget)
 }
 
@@ -124,12 +124,12 @@ func (s *Series) Throttling(now time.Time) Throttling {
 
 func (w *windows) corrected(i int) bool {
 	guess := &w.kept[i]
-	if !guess.overTarget() {
+	if !guess.OverTarget() {
 		return false
 	}
 	for _, later := range w.kept[i+1:] {
 		higher := later.QuotaCores == 0 || later.QuotaCores > guess.QuotaCores
-		if higher && !later.overTarget() && later.UsedCores >= sameLoad*guess.UsedCores {
+		if higher && !later.OverTarget() && later.UsedCores >= sameLoad*guess.UsedCores {
 			return true
 		}
 	}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package quota
+
+const (
+	// barely is a use, in cores, that does not begin a burst.
+	barely = 0.002
+	// rise is by how much the concurrency must rise from poll to poll to say
+	// that new work arrived.
+	rise = 0.25
+)
+
+// polled is what polls alone tell.
+type polled struct {
+	asked         []float64 // in each period, in cores
+	bursts        []burst
+	runs, longest int
+	// endless says that the longest run was still going on at the end.
+	endless bool
+}
+
+// spread takes runs of throttled polls apart where new work arrived, and lays
+// each part's work out from its beginning at the concurrency that it had.
+func (r *Records) spread() polled {
+	p := polled{asked: make([]float64, len(r.Periods))}
+	for i := range r.Periods {
+		p.asked[i] = r.cores(r.Periods[i].Used)
+	}
+	for i := 0; i < len(r.Periods); {
+		if !r.Periods[i].Throttled {
+			i++
+			continue
+		}
+		from := i
+		if r.follows(i) && r.cores(r.Periods[i-1].Used) > barely {
+			from--
+		}
+		to := i + 1
+		for to < len(r.Periods) && r.Periods[to].Throttled && r.follows(to) {
+			to++
+		}
+		p.runs++
+		if to-i >= p.longest {
+			p.longest, p.endless = to-i, to == len(r.Periods)
+		}
+		r.spreadRun(&p, from, to)
+		i = to
+	}
+	return p
+}
+
+// pollConcurrency returns how many CPUs were wanted in a poll: those that ran
+// and those that stood still. A stall is booked when it ends, a poll later.
+func (r *Records) pollConcurrency(i int) float64 {
+	stall := r.Periods[i].Stall
+	if i+1 < len(r.Periods) && r.Periods[i+1].Throttled && r.follows(i+1) {
+		stall = r.Periods[i+1].Stall
+	}
+	return min(r.most(), r.cores(r.Periods[i].Used)+r.cores(stall))
+}
+
+func (r *Records) spreadRun(p *polled, from, to int) {
+	start, work := from, 0.0
+	fill := make([]float64, to-from)
+	lay := func() {
+		c := 1.0
+		for i := start; i < min(start+2, to); i++ {
+			c = max(c, r.pollConcurrency(i))
+		}
+		c = min(r.most(), c)
+		p.bursts = append(p.bursts, burst{work: work, concurrency: c})
+		for i := start - from; i < len(fill) && work > 0; i++ {
+			if room := min(work, c-fill[i]); room > 0 {
+				fill[i] += room
+				work -= room
+			}
+		}
+		if work > 0 {
+			fill[len(fill)-1] = min(r.most(), fill[len(fill)-1]+work)
+		}
+	}
+	for i := from; i < to; i++ {
+		used, c := r.cores(r.Periods[i].Used), r.pollConcurrency(i)
+		if i > from && (c > r.pollConcurrency(i-1)+rise || c < idleShare && r.Periods[i].Throttled) {
+			work += used
+			lay()
+			start, work = i, 0
+		}
+		work += used
+	}
+	lay()
+	copy(p.asked[from:to], fill)
+}
+
+// replay returns the smallest limit, in cores, under which at most target of
+// the periods would be throttled, had they asked for this.
+func (r *Records) replay(asked []float64, target float64) float64 {
+	low, high := 0.001, r.most()*1.02
+	if r.throttledShare(asked, high) > target {
+		return high
+	}
+	for high/low > 1.005 {
+		middle := (low + high) / 2
+		if r.throttledShare(asked, middle) <= target {
+			high = middle
+		} else {
+			low = middle
+		}
+	}
+	return high
+}
+
+// throttledShare plays the periods through a limit: what does not fit waits for
+// the next period.
+func (r *Records) throttledShare(asked []float64, limit float64) float64 {
+	left := 0.0
+	counted, throttled := 0, 0
+	ran := false // in the period before: the kernel counts one more after it
+	for i := range asked {
+		if !r.follows(i) {
+			if ran {
+				counted++
+			}
+			left, ran = 0, false // idle in between: long enough to make up
+		}
+		left += asked[i]
+		if left > 0 || ran {
+			counted++
+		}
+		ran = left > 0
+		if left > limit+1e-5 {
+			throttled++
+			left -= limit
+		} else {
+			left = 0
+		}
+	}
+	if counted == 0 {
+		return 0
+	}
+	return float64(throttled) / float64(counted)
+}
