@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package durations
+
+import (
+	"cmp"
+	"slices"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/slicewatch/slicewatch/bpf/durations/stretch"
+)
+
+// testBounds are cells of a power of two each.
+func testBounds() []uint64 {
+	bounds := make([]uint64, 40)
+	for i := range bounds {
+		bounds[i] = 1 << i
+	}
+	return bounds
+}
+
+// open returns a reader with both programs, or skips the test where there is
+// no cgroup v2 and so no kernel that is made for this.
+func open(t testing.TB, place Place) *Reader {
+	t.Helper()
+	r, err := Open(Config{BoundsNanos: testBounds()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, s := range r.Status() {
+		t.Logf("%s: %q, error %v", s.Program, s.How, s.Err)
+		if !s.Up() || s.Err != nil {
+			t.Fatalf("%s: %v", s.Program, s.Err)
+		}
+	}
+	if err := r.SetPlace(place); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func drain(t testing.TB, r *Reader) {
+	t.Helper()
+	if err := r.Drain(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type taken struct {
+	Count, Nanos uint64
+}
+
+// takeAll returns what there is of a container whose cgroup is taken for gone.
+func takeAll(r *Reader, id uint64, ended bool) (of [NumKinds]taken) {
+	r.Take(id, ended, func(kind Kind, cells []uint64, nanos uint64) {
+		for _, n := range cells {
+			of[kind].Count += n
+		}
+		of[kind].Nanos += nanos
+	})
+	return of
+}
+
+// unite returns how many stretches intervals make, and how long in all.
+func unite(intervals []throttleInterval) (all taken) {
+	slices.SortFunc(intervals, func(a, b throttleInterval) int {
+		return cmp.Compare(a.EndNs-a.LengthNs, b.EndNs-b.LengthNs)
+	})
+	for i := 0; i < len(intervals); {
+		start, end := intervals[i].EndNs-intervals[i].LengthNs, intervals[i].EndNs
+		for i++; i < len(intervals) && intervals[i].EndNs-intervals[i].LengthNs <= end; i++ {
+			end = max(end, intervals[i].EndNs)
+		}
+		if length := end - start; length > 0 {
+			all.Count += (length + stretch.MaxNanos - 1) / stretch.MaxNanos
+			all.Nanos += length
+		}
+	}
+	return all
+}
+
+// throttled is a container with what it does.
+type throttled struct {
+	dir, quota, work string
+	bound            bool // to one CPU
+	stop             func()
+}
+
+// What is told is throttled_usec, to the microsecond, and the stretches are
+// the union over CPUs; nothing is told of what is no container.
+func TestThrottleIsTheKernels(t *testing.T) {
+	tr := newTree(t)
+	r := open(t, tr.place)
+	sent := map[uint64][]throttleInterval{}
+	r.onInterval = func(in *throttleInterval) { sent[in.Cgroup] = append(sent[in.Cgroup], *in) }
+
+	tr.mkdir(tr.pod + "/a/nested")
+	tr.write(tr.pod+"/a", "cgroup.subtree_control", "+cpu") // before there is a process
+	containers := []*throttled{
+		{dir: tr.pod + "/one", quota: "20000 100000", work: "spin 1 0", bound: true},
+		{dir: tr.pod + "/many", quota: "50000 100000", work: "spin 4"},
+		{dir: tr.kubepods + "/pod2/guaranteed", quota: "10000 20000", work: "spin 2"},
+	}
+	others := []*throttled{
+		{dir: tr.pod + "/a/nested", quota: "20000 100000", work: "spin 1"},
+		{dir: tr.kubepods + "/besteffort", quota: "300000 100000", work: ""},
+		{dir: tr.root + "/outside", quota: "20000 100000", work: "spin 1"},
+	}
+	for _, c := range slices.Concat(containers, others) {
+		tr.mkdir(c.dir)
+		tr.write(c.dir, "cpu.max", c.quota)
+		if c.work != "" {
+			c.stop = tr.start(c.dir, c.work)
+		}
+	}
+	tr.write(tr.pod, "cpu.max", "60000 100000")
+	seconds := 10
+	if testing.Short() {
+		seconds = 3
+	}
+	told := map[string]taken{}
+	for range seconds {
+		time.Sleep(time.Second)
+		drain(t, r)
+		for _, c := range containers {
+			told[c.dir] = plus(told[c.dir], takeAll(r, tr.id(c.dir), false)[Throttle])
+		}
+	}
+	tr.write(tr.pod, "cpu.max", "max 100000") // else they may not even die
+	for _, c := range containers {
+		c.stop()
+		tr.empty(c.dir)
+	}
+	time.Sleep(300 * time.Millisecond) // what is held without a task is released by the next period
+	drain(t, r)
+	for _, c := range containers {
+		checkThrottled(t, tr, r, c, sent[tr.id(c.dir)], told[c.dir])
+	}
+	for _, c := range others {
+		if got := sent[tr.id(c.dir)]; got != nil {
+			t.Errorf("%s is no container, but %d intervals came", c.dir, len(got))
+		}
+	}
+	if lost, _ := r.Lost(); lost != 0 {
+		t.Errorf("%d lost", lost)
+	}
+}
+
+func plus(a, b taken) taken { return taken{a.Count + b.Count, a.Nanos + b.Nanos} }
+
+func checkThrottled(t *testing.T, tr *tree, r *Reader, c *throttled, sent []throttleInterval, told taken) {
+	t.Helper()
+	id := tr.id(c.dir)
+	raw := r.accounts[id].rawNanos
+	if kernel := tr.number(c.dir, "cpu.stat", "throttled_usec "); raw/1000 != kernel || kernel == 0 {
+		t.Errorf("%s: intervals of %d ns, cpu.stat says %d us", c.dir, raw, kernel)
+	}
+	told = plus(told, takeAll(r, id, true)[Throttle])
+	if diff := gocmp.Diff(unite(sent), told); diff != "" {
+		t.Errorf("%s: told against the union of %d intervals (-union +told):\n%s", c.dir, len(sent), diff)
+	}
+	if c.bound && (told.Nanos != raw || told.Count != uint64(len(slices.DeleteFunc(sent, func(in throttleInterval) bool { return in.LengthNs == 0 })))) {
+		t.Errorf("%s ran on one CPU: told %+v of %d intervals of %d ns", c.dir, told, len(sent), raw)
+	}
+	t.Logf("%s: %d periods throttled, %d intervals of %d ns, %d stretches of %d ns", c.dir,
+		tr.number(c.dir, "cpu.stat", "nr_throttled "), len(sent), raw, told.Count, told.Nanos)
+}
+
+func TestHighStallsAreTheMemoryPressure(t *testing.T) {
+	tr := newTree(t)
+	r := open(t, tr.place)
+	dir := tr.pod + "/high"
+	tr.mkdir(dir)
+	tr.write(dir, "memory.high", "16M")
+	tr.write(dir, "memory.swap.max", "0")
+	// PSI weighs CPUs by what else the cgroup does on them: one tells all.
+	stop := tr.start(dir, "grow 24 0")
+	seconds := 10
+	if testing.Short() {
+		seconds = 5
+	}
+	time.Sleep(time.Duration(seconds) * time.Second)
+	tr.write(dir, "memory.high", "max")
+	time.Sleep(2 * time.Second) // the last stall takes up to that long
+	stop()
+	tr.empty(dir)
+	drain(t, r)
+	got := takeAll(r, tr.id(dir), true)
+	pressure := 1000 * tr.number(dir, "memory.pressure", "total=")
+	t.Logf("held %+v, memory.pressure some %d ns, memory.events high %d", got, pressure, tr.number(dir, "memory.events", "high "))
+	if got[StallHigh].Count == 0 || !near(got[StallHigh].Nanos, pressure, 0.02) {
+		t.Errorf("held %+v, memory.pressure some %d ns", got[StallHigh], pressure)
+	}
+	if got[StallLimit] != (taken{}) || got[Throttle] != (taken{}) {
+		t.Errorf("also %+v", got)
+	}
+}
+
+// near allows for what PSI does not count: the way in and out.
+func near(a, b uint64, part float64) bool {
+	return float64(max(a, b)-min(a, b)) <= part*float64(max(a, b))
+}
+
+// The work is in a cgroup below the container's.
+func TestLimitStalls(t *testing.T) {
+	tr := newTree(t)
+	r := open(t, tr.place)
+	dir := tr.pod + "/limit"
+	tr.mkdir(dir + "/nested")
+	tr.write(dir, "memory.max", "16M")
+	stop := tr.start(dir+"/nested", "grow 24")
+	time.Sleep(3 * time.Second) // without swap it is killed at once, and has been held too
+	drain(t, r)
+	first := takeAll(r, tr.id(dir), false)
+	stop()
+	tr.empty(dir)
+	drain(t, r)
+	got := plus(first[StallLimit], takeAll(r, tr.id(dir), true)[StallLimit])
+	pressure := 1000 * tr.number(dir, "memory.pressure", "total=")
+	t.Logf("held %+v, memory.pressure some %d ns, memory.events max %d", got, pressure, tr.number(dir, "memory.events", "max "))
+	if got.Count == 0 || got.Nanos == 0 || first[StallHigh] != (taken{}) {
+		t.Errorf("held at the limit %+v, for memory.high %+v", got, first[StallHigh])
+	}
+	if _, lost := r.Lost(); lost != 0 {
+		t.Errorf("%d lost", lost)
+	}
+	if n := entries(t, r); n != 0 {
+		t.Errorf("%d entries are left in the kernel of a container that is gone", n)
+	}
+}
+
+func entries(t *testing.T, r *Reader) (n int) {
+	t.Helper()
+	if err := r.stall.sums.each(r.stall.collection.Maps[stallMapStalls], func(stallStallKey, *stallStallSum) { n++ }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
