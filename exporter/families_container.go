@@ -11,6 +11,7 @@ func containerFamilies() []family {
 	families := containerFacts()
 	families = append(families, containerPeaks()...)
 	families = append(families, containerOOMFacts()...)
+	families = append(families, containerDurations()...)
 	for i := range families {
 		families[i].level = levelContainer
 	}
@@ -97,6 +98,25 @@ func containerOOMFacts() []family {
 			help:   "Place of the container among those that the kernel would kill if the node ran out of memory now; 1 is the first.",
 			source: "the containers' badness, compared",
 			series: []series{when(isAlive, amount(func(s *subject) snapshot.Amount { return s.container.OOMRank }, 1))},
+		},
+	}
+}
+
+func containerDurations() []family {
+	return []family{
+		{
+			name: "slicewatch_container_cpu_throttle_duration_seconds", kind: histogram, unit: unitSeconds,
+			help:   "How long the container was held at a stretch because its CPU quota was used up: from when the first of its CPUs was held until none was. One that goes on for more than 10 s counts in pieces of 10 s.",
+			source: "eBPF: unthrottle_cfs_rq",
+			series: []series{{histogram: func(s *subject) *snapshot.Histogram { return s.container.ThrottleDurations }}},
+		}, {
+			name: "slicewatch_container_memory_stall_duration_seconds", kind: histogram, unit: unitSeconds, labels: []string{"cause"},
+			help:   "How long a task of the container was held at a time: slowed down beyond memory.high, its reclaim included (cause=high), or reclaiming because it hit the memory limit of the container or its pod (cause=limit).",
+			source: "eBPF: mem_cgroup_handle_over_high; mm_vmscan_memcg_reclaim",
+			series: []series{
+				{values: []string{"high"}, histogram: func(s *subject) *snapshot.Histogram { return s.container.StallsHigh }},
+				{values: []string{"limit"}, histogram: func(s *subject) *snapshot.Histogram { return s.container.StallsLimit }},
+			},
 		},
 	}
 }

@@ -48,9 +48,9 @@ type series struct {
 	// value returns the value in the family's unit and whether there is one.
 	// It is nil in a histogram.
 	value func(s *subject) (float64, bool)
-	// histogram writes the buckets into h, which keeps what it was given at
-	// the call before, and says whether there is any. Nil in other families.
-	histogram func(s *subject, h *dto.Histogram) bool
+	// histogram returns the histogram, or nil where there is none. It is nil in
+	// other families.
+	histogram func(s *subject) *snapshot.Histogram
 }
 
 // level says which subjects a family speaks of, and so which labels every one

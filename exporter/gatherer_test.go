@@ -15,7 +15,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 )
 
 // only returns the samples whose series begin with prefix.
@@ -148,7 +147,7 @@ func TestEndedContainerKeepsCounters(t *testing.T) {
 	c.Ended, c.Current = taken, cgroupfs.Reading{}
 	after := containerSamples(t, c)
 	for name, value := range before {
-		isKept := strings.Contains(name, "_total") || slices.Contains([]string{"start_time_seconds", "cpu_peak_cores", "memory_peak_bytes"}, name)
+		isKept := strings.Contains(name, "_total") || strings.Contains(name, "_duration_seconds") || slices.Contains([]string{"start_time_seconds", "cpu_peak_cores", "memory_peak_bytes"}, name)
 		if got, ok := after[name]; ok != isKept || isKept && got != value {
 			t.Errorf("%s: was %s, is %q (there: %t) after the end", name, value, got, ok)
 		}
@@ -268,30 +267,6 @@ func TestBeforeTheFirstSnapshot(t *testing.T) {
 	}
 	if len(only(found, "slicewatch_snapshot_timestamp_seconds")) != 0 {
 		t.Error("there is a snapshot's time before there is one")
-	}
-}
-
-func TestHistogramsOfContainers(t *testing.T) {
-	table := []family{{
-		name: "slicewatch_container_test_seconds", help: "A histogram.", kind: histogram, unit: unitSeconds, level: levelContainer,
-		series: []series{{histogram: func(s *subject, h *dto.Histogram) bool {
-			h.SampleCount, h.SampleSum = new(s.container.Starts), new(1.5)
-			h.Bucket = []*dto.Bucket{{UpperBound: new(0.1), CumulativeCount: new(s.container.Starts)}}
-			return s.container.Starts > 0
-		}}},
-	}}
-	none, one := plainContainer(nil), plainContainer(nil)
-	none.Series, none.Starts, one.Starts = 2, 0, 3
-	none.Identity = &snapshot.ContainerIdentity{Namespace: "shop", Pod: "web-2", Name: "app"}
-	g := newGatherer(storeOf(snapshot.Snapshot{Containers: []snapshot.Container{one, none}}), nil, Selection{}, table)
-	want := map[string]string{
-		`slicewatch_container_test_seconds_bucket{container="app",namespace="shop",pod="web-1",qos="burstable",le="0.1"}`:  "3",
-		`slicewatch_container_test_seconds_bucket{container="app",namespace="shop",pod="web-1",qos="burstable",le="+Inf"}`: "3",
-		`slicewatch_container_test_seconds_sum{container="app",namespace="shop",pod="web-1",qos="burstable"}`:              "1.5",
-		`slicewatch_container_test_seconds_count{container="app",namespace="shop",pod="web-1",qos="burstable"}`:            "3",
-	}
-	if diff := cmp.Diff(want, samples(t, text(t, g))); diff != "" {
-		t.Errorf("samples (-want +got):\n%s", diff)
 	}
 }
 

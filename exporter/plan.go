@@ -57,8 +57,9 @@ type row struct {
 // cell is one metric of a row. Its metric is made when it first has a value.
 type cell struct {
 	metric  *dto.Metric
-	value   *float64 // of the metric, nil in a histogram
-	parts   []string // what dynamic labels were made of
+	value   *float64        // of the metric, nil in a histogram
+	shown   *shownHistogram // of the metric, nil in others
+	parts   []string        // what dynamic labels were made of
 	present bool
 }
 
@@ -163,10 +164,15 @@ func (p *plan) newRow(key rowKey) *row {
 
 func (p *plan) write(s *plannedSeries, r *row, c *cell) {
 	if s.histogram != nil {
-		if c.metric == nil {
-			c.metric = &dto.Metric{Label: joinPairs(r.base, s.extra), Histogram: &dto.Histogram{}}
+		h := s.histogram(&p.subject)
+		c.present = h != nil
+		if c.present && c.shown == nil {
+			c.shown = newHistogram()
+			c.metric = &dto.Metric{Label: joinPairs(r.base, s.extra), Histogram: &c.shown.dto}
 		}
-		c.present = s.histogram(&p.subject, c.metric.Histogram)
+		if c.present {
+			c.shown.show(h)
+		}
 		return
 	}
 	value, ok := s.value(&p.subject)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,18 @@ func everything() snapshot.Measures {
 	return measures(values)
 }
 
+// durations returns a histogram of some durations in ns.
+func durations(nanos ...uint64) *snapshot.Histogram {
+	bounds := snapshot.DurationBoundsNanos()
+	cells, sum := make([]uint64, len(bounds)+1), uint64(0)
+	for _, n := range nanos {
+		i, _ := slices.BinarySearch(bounds, n)
+		cells[i]++
+		sum += n
+	}
+	return (*snapshot.Histogram)(nil).Plus(cells, sum)
+}
+
 // fullContainer returns a living container of which everything is known.
 func fullContainer(series uint64, namespace, pod, name string) snapshot.Container {
 	id := strings.Repeat(fmt.Sprintf("%08x", series), 8)
@@ -59,6 +72,7 @@ func fullContainer(series uint64, namespace, pod, name string) snapshot.Containe
 		CgroupID: series, ContainerID: id, Runtime: "containerd", Started: taken.Add(-time.Hour), Starts: 2,
 		CPUPeakMicros: known(1_500_000), MemoryPeakBytes: known(4096), Processes: known(3),
 		OOMScoreAdj: known(-997), OOMScore: known(666), OOMRank: known(1),
+		ThrottleDurations: durations(60e6, 61e6, 90e6), StallsHigh: durations(2e9), StallsLimit: durations(500, 40_000, 20e9),
 		Identity: &snapshot.ContainerIdentity{
 			Namespace: namespace, Pod: pod, Name: name, PodUID: "uid-" + pod, Known: true,
 			Image: "registry.example/" + name + ":1", Type: snapshot.AppContainer, WorkloadKind: "Deployment", Workload: "web",

@@ -161,6 +161,12 @@ type Container struct {
 	// MemoryPeakBytes is the highest memory.current in the trailing minute.
 	MemoryPeakBytes Amount
 
+	// ThrottleDurations are the stretches of time in which at least one of the
+	// container's CPUs was held for its quota; StallsHigh and StallsLimit the
+	// times in which a task was held for memory.high and at a memory limit. They
+	// go on over incarnations as counters do. nil until there is one.
+	ThrottleDurations, StallsHigh, StallsLimit *Histogram
+
 	// Processes counts cgroup.procs, of the container's own cgroup and of
 	// those that it made below itself.
 	Processes Amount

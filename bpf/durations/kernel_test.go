@@ -105,14 +105,14 @@ func TestThrottleIsTheKernels(t *testing.T) {
 	tr.mkdir(tr.pod + "/a/nested")
 	tr.write(tr.pod+"/a", "cgroup.subtree_control", "+cpu") // before there is a process
 	containers := []*throttled{
-		{dir: tr.pod + "/one", quota: "20000 100000", work: "spin 1 0", bound: true},
-		{dir: tr.pod + "/many", quota: "50000 100000", work: "spin 4"},
-		{dir: tr.kubepods + "/pod2/guaranteed", quota: "10000 20000", work: "spin 2"},
+		{dir: tr.pod + "/one", quota: "5000 100000", work: "spin 1 0", bound: true},
+		{dir: tr.pod + "/many", quota: "10000 100000", work: "spin 4"},
+		{dir: tr.kubepods + "/pod2/guaranteed", quota: "3000 20000", work: "spin 2"},
 	}
 	others := []*throttled{
-		{dir: tr.pod + "/a/nested", quota: "20000 100000", work: "spin 1"},
+		{dir: tr.pod + "/a/nested", quota: "5000 100000", work: "spin 1"},
 		{dir: tr.kubepods + "/besteffort", quota: "300000 100000", work: ""},
-		{dir: tr.root + "/outside", quota: "20000 100000", work: "spin 1"},
+		{dir: tr.root + "/outside", quota: "5000 100000", work: "spin 1"},
 	}
 	for _, c := range slices.Concat(containers, others) {
 		tr.mkdir(c.dir)
@@ -121,7 +121,7 @@ func TestThrottleIsTheKernels(t *testing.T) {
 			c.stop = tr.start(c.dir, c.work)
 		}
 	}
-	tr.write(tr.pod, "cpu.max", "60000 100000")
+	tr.write(tr.pod, "cpu.max", "18000 100000")
 	seconds := 10
 	if testing.Short() {
 		seconds = 3
@@ -159,7 +159,10 @@ func plus(a, b taken) taken { return taken{a.Count + b.Count, a.Nanos + b.Nanos}
 func checkThrottled(t *testing.T, tr *tree, r *Reader, c *throttled, sent []throttleInterval, told taken) {
 	t.Helper()
 	id := tr.id(c.dir)
-	raw := r.accounts[id].rawNanos
+	raw := uint64(0)
+	if a := r.accounts[id]; a != nil {
+		raw = a.rawNanos
+	}
 	if kernel := tr.number(c.dir, "cpu.stat", "throttled_usec "); raw/1000 != kernel || kernel == 0 {
 		t.Errorf("%s: intervals of %d ns, cpu.stat says %d us", c.dir, raw, kernel)
 	}
@@ -195,18 +198,17 @@ func TestHighStallsAreTheMemoryPressure(t *testing.T) {
 	drain(t, r)
 	got := takeAll(r, tr.id(dir), true)
 	pressure := 1000 * tr.number(dir, "memory.pressure", "total=")
-	t.Logf("held %+v, memory.pressure some %d ns, memory.events high %d", got, pressure, tr.number(dir, "memory.events", "high "))
-	if got[StallHigh].Count == 0 || !near(got[StallHigh].Nanos, pressure, 0.02) {
+	rounds := tr.number(dir, "memory.events", "high ")
+	t.Logf("held %+v, memory.pressure some %d ns, memory.events high %d", got, pressure, rounds)
+	// Each stall reclaims up to 16 times, and PSI leaves out what comes between,
+	// which an emulated machine takes up to a ms for.
+	between := rounds * uint64(time.Millisecond)
+	if held := got[StallHigh]; held.Count == 0 || held.Nanos < pressure*99/100 || held.Nanos > pressure*101/100+between {
 		t.Errorf("held %+v, memory.pressure some %d ns", got[StallHigh], pressure)
 	}
 	if got[StallLimit] != (taken{}) || got[Throttle] != (taken{}) {
 		t.Errorf("also %+v", got)
 	}
-}
-
-// near allows for what PSI does not count: the way in and out.
-func near(a, b uint64, part float64) bool {
-	return float64(max(a, b)-min(a, b)) <= part*float64(max(a, b))
 }
 
 // The work is in a cgroup below the container's.
