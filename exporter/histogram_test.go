@@ -85,7 +85,7 @@ func TestShownAsClientGolangDoes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		nanos := rapid.SliceOfN(rapid.Uint64Range(1, 100e9), 1, 30).Draw(t, "ns")
 		reference := prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "x", Buckets: snapshot.ClassicBoundsSeconds(),
+			Name: "x", Help: "For comparison.", Buckets: snapshot.ClassicBoundsSeconds(),
 			NativeHistogramBucketFactor: 1.1, NativeHistogramZeroThreshold: snapshot.NativeZeroThreshold(),
 		})
 		sum := uint64(0)

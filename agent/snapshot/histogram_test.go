@@ -35,7 +35,7 @@ func of(nanos ...uint64) *snapshot.Histogram {
 // reference returns what client_golang makes of the same durations.
 func reference(t require, nanos []uint64) *dto.Histogram {
 	h := prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "x", Buckets: snapshot.ClassicBoundsSeconds(),
+		Name: "x", Help: "For comparison.", Buckets: snapshot.ClassicBoundsSeconds(),
 		NativeHistogramBucketFactor: 1.1, NativeHistogramZeroThreshold: snapshot.NativeZeroThreshold(),
 	})
 	for _, n := range nanos {

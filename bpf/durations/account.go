@@ -49,7 +49,7 @@ func (a *account) addStalls(kind Kind, sum *stallStallSum) {
 	if c.last == nil {
 		c.last = &stallStallSum{}
 	}
-	for cell, now := range sum.Cells {
+	for cell, now := range &sum.Cells {
 		// The kernel's count is of 32 bits and may go round.
 		if grown := now - c.last.Cells[cell]; grown != 0 {
 			a.add(kind, cell, uint64(grown), 0)
