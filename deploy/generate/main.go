@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command generate writes what is made from the packages deploy/rules and
+// deploy/dashboards: the operators' rule objects, Grafana's JSON and ConfigMaps.
+// It owns which file each goes to. It must not know what is in them.
+//
+//	go run ./deploy/generate
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/slicewatch/slicewatch/deploy/dashboards"
+	"github.com/slicewatch/slicewatch/deploy/rules"
+)
+
+func main() {
+	dir := flag.String("dir", "deploy", "directory to write to")
+	flag.Parse()
+	if err := run(*dir); err != nil {
+		fmt.Fprintln(os.Stderr, "generate:", err)
+		os.Exit(1)
+	}
+}
+
+func run(dir string) error {
+	for _, o := range rules.Objects() {
+		content, err := rules.Manifest(o)
+		if err != nil {
+			return err
+		}
+		if err := write(filepath.Join(dir, "rules", o.File), content); err != nil {
+			return err
+		}
+	}
+	all := dashboards.All()
+	for _, d := range all {
+		content, err := d.JSON()
+		if err != nil {
+			return err
+		}
+		if err := write(filepath.Join(dir, "dashboards", d.File()), content); err != nil {
+			return err
+		}
+	}
+	content, err := dashboards.ConfigMaps(all)
+	if err != nil {
+		return err
+	}
+	return write(filepath.Join(dir, "dashboards", "configmaps.yaml"), content)
+}
+
+func write(path string, content []byte) error {
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		return fmt.Errorf("write what is generated: %w", err)
+	}
+	return nil
+}
