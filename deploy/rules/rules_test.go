@@ -3,6 +3,7 @@
 package rules
 
 import (
+	"bytes"
 	"maps"
 	"os"
 	"os/exec"
@@ -42,7 +43,7 @@ func TestManifestsAreGenerated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(got) != string(want) {
+		if !bytes.Equal(got, want) {
 			t.Errorf("%s is not what the source says: make monitoring", o.File)
 		}
 	}

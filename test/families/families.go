@@ -30,8 +30,6 @@ func Planned() map[string]Family {
 	with := func(labels ...string) []string { return slices.Concat(container, labels) }
 	hint := with("workload_kind", "workload")
 	return map[string]Family{
-		"slicewatch_oom_kills_total":                         {"counter", with("scope")},
-		"slicewatch_oom_killed_processes_total":              {"counter", with("scope")},
 		"slicewatch_container_cpu_throttle_duration_seconds": {"histogram", container},
 		"slicewatch_container_memory_stall_duration_seconds": {"histogram", with("cause")},
 		"slicewatch_hint_cpu_request_cores":                  {"gauge", hint},
