@@ -4,11 +4,10 @@
 // deploy/dashboards: the operators' rule objects, Grafana's JSON and ConfigMaps.
 // It owns which file each goes to. It must not know what is in them.
 //
-//	go run ./deploy/generate
+//	go run ./deploy/generate     # from the top of the repository
 package main
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,9 +17,7 @@ import (
 )
 
 func main() {
-	dir := flag.String("dir", "deploy", "directory to write to")
-	flag.Parse()
-	if err := run(*dir); err != nil {
+	if err := run("deploy"); err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)
 		os.Exit(1)
 	}
