@@ -142,8 +142,12 @@ fuzz: ## each fuzz test for FUZZTIME (default 20s)
 bench: ## all benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
+.PHONY: monitoring
+monitoring: ## write the rule objects and dashboards in deploy from their sources
+	go run ./deploy/generate
+
 .PHONY: generate
-generate: docs bpf-compiler ## write everything that is generated
+generate: docs monitoring bpf-compiler ## write everything that is generated
 	go generate ./...
 
 # The eBPF objects are committed. They are built again in a directory elsewhere,

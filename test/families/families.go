@@ -30,15 +30,13 @@ func Planned() map[string]Family {
 	with := func(labels ...string) []string { return slices.Concat(container, labels) }
 	hint := with("workload_kind", "workload")
 	return map[string]Family{
-		"slicewatch_container_cpu_throttle_duration_seconds": {"histogram", container},
-		"slicewatch_container_memory_stall_duration_seconds": {"histogram", with("cause")},
-		"slicewatch_hint_cpu_request_cores":                  {"gauge", hint},
-		"slicewatch_hint_cpu_limit_cores":                    {"gauge", hint},
-		"slicewatch_hint_cpu_burst_seconds":                  {"gauge", hint},
-		"slicewatch_hint_memory_request_bytes":               {"gauge", hint},
-		"slicewatch_hint_memory_limit_bytes":                 {"gauge", hint},
-		"slicewatch_hint_confidence_ratio":                   {"gauge", hint},
-		"slicewatch_hint_reason":                             {"gauge", slices.Concat(hint, []string{"resource", "reason"})},
+		"slicewatch_hint_cpu_request_cores":    {"gauge", hint},
+		"slicewatch_hint_cpu_limit_cores":      {"gauge", hint},
+		"slicewatch_hint_cpu_burst_seconds":    {"gauge", hint},
+		"slicewatch_hint_memory_request_bytes": {"gauge", hint},
+		"slicewatch_hint_memory_limit_bytes":   {"gauge", hint},
+		"slicewatch_hint_confidence_ratio":     {"gauge", hint},
+		"slicewatch_hint_reason":               {"gauge", slices.Concat(hint, []string{"resource", "reason"})},
 	}
 }
 
