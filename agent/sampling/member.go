@@ -114,6 +114,9 @@ func (s *Sampler) accountContainer(m *member, now time.Time) {
 			m.kind = sandbox
 		}
 	}
+	if m.kind == sandbox {
+		s.takeDurations(m, nil, false)
+	}
 	if m.kind != application {
 		return
 	}
@@ -128,6 +131,7 @@ func (s *Sampler) accountContainer(m *member, now time.Time) {
 		t.container = &snapshot.ContainerIdentity{Namespace: key.Namespace, Pod: key.Pod, Name: key.Container, PodUID: m.cgroup.PodUID, Known: true}
 	}
 	t.notePeaks(m, now, s.cfg.Interval)
+	s.takeDurations(m, t, false)
 }
 
 // open makes sure that m has an incarnation under key, and moves its track
@@ -145,8 +149,12 @@ func (s *Sampler) open(m *member, key ledger.Key) {
 	t := s.tracks[old.Number()]
 	if s.cfg.Book.Find(old.Key()) == nil {
 		delete(s.tracks, old.Number())
-		if number := m.inc.Series().Number(); s.tracks[number] == nil && t != nil {
+		switch number := m.inc.Series().Number(); {
+		case t == nil:
+		case s.tracks[number] == nil:
 			s.tracks[number] = t
+		default:
+			s.tracks[number].mergeHeld(t)
 		}
 	}
 }

@@ -77,6 +77,7 @@ func (s *Sampler) container(series *ledger.Series, now time.Time) snapshot.Conta
 	if t.peaks != nil {
 		c.CPUPeakMicros, c.MemoryPeakBytes = t.peaks.cpuMicros.max(now), t.peaks.memoryBytes.max(now)
 	}
+	t.fillDurations(&c)
 	if m := s.newest(series); m != nil {
 		c.Current = m.reading
 		c.Processes, c.OOMScoreAdj, c.OOMScore, c.OOMRank = m.procs.count, m.procs.adj, m.procs.score, m.procs.rank

@@ -42,7 +42,7 @@ func onRecording(t testing.TB, name string) *agent {
 	w := newWorld()
 	a := &agent{
 		view:      &view{w: w, made: map[uint64]*snapshot.ContainerIdentity{}, pods: map[string]*snapshot.PodIdentity{}},
-		telemetry: telemetry{errors: map[string]int{}},
+		telemetry: telemetry{errors: map[string]int{}, lost: map[string]int{}},
 	}
 	a.Sampler = New(Config{
 		Interval: time.Second, Retention: time.Minute, MaxEnded: 100, BootID: bootID, BootTime: w.now.Add(-time.Hour), Root: root,

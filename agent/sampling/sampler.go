@@ -69,9 +69,11 @@ type Journal interface {
 type Telemetry interface {
 	SweepDone(reader string, took time.Duration)
 	SweepErrors(reason string, n int)
+	EventsLost(source string, n int)
 }
 
-// Config is what a Sampler works with. Everything but Journal must be set.
+// Config is what a Sampler works with. Everything but Journal and Durations must
+// be set.
 type Config struct {
 	Interval  time.Duration
 	Retention time.Duration
@@ -94,10 +96,12 @@ type Config struct {
 	JournalReason string
 	Book          *ledger.Book
 	Kills         Kills
-	Flight        Flight
-	Telemetry     Telemetry
-	Store         *snapshot.Store
-	Logger        *slog.Logger
+	// Durations is nil without eBPF.
+	Durations Durations
+	Flight    Flight
+	Telemetry Telemetry
+	Store     *snapshot.Store
+	Logger    *slog.Logger
 }
 
 // Sampler reads the node at every tick. All its work is done by Run's
@@ -110,6 +114,7 @@ type Sampler struct {
 	order   []*member          // parents before children
 	tracks  map[uint64]*track  // by series number
 	classes classes
+	holds   holds
 
 	rank      ranking
 	processes processSweep
@@ -185,6 +190,7 @@ func (s *Sampler) Run(ctx context.Context) error {
 // between takes over what was made and what went, so that a short life is seen
 // and last counts are caught. It reads only what is new.
 func (s *Sampler) between(now time.Time) {
+	s.drainDurations()
 	// An error concerns single directories; what changed elsewhere is told only
 	// once.
 	changes, err := s.cfg.Tree.Refresh()
@@ -206,6 +212,7 @@ func (s *Sampler) between(now time.Time) {
 func (s *Sampler) sweep(now time.Time) {
 	s.counts.sweeps++
 	s.readNode(now)
+	s.drainDurations()
 	changes, err := s.cfg.Tree.Refresh()
 	if err != nil {
 		s.complain.about("tree", err)
@@ -230,6 +237,7 @@ func (s *Sampler) sweep(now time.Time) {
 	s.reportFalls()
 	s.save()
 	s.sources.update(now, err, s)
+	s.updateDurationSources(now)
 	s.publish(now)
 	took := time.Since(now)
 	if took > s.cfg.Interval {
@@ -269,6 +277,7 @@ func (s *Sampler) apply(changes cgroupfs.Changes, now time.Time) {
 			s.order = append(s.order, m)
 		}
 	}
+	s.placeDurations()
 }
 
 // end closes the account of a cgroup that is gone.
@@ -281,6 +290,7 @@ func (s *Sampler) end(m *member, now time.Time) {
 		}
 		s.account(m, now)
 	}
+	s.endDurations(m)
 	s.recordEnd(m, now)
 	if m.inc != nil {
 		s.cfg.Book.Close(m.inc, now)

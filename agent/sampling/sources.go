@@ -13,6 +13,8 @@ const (
 	sourceCgroupFiles = "cgroup_files"
 	sourceProcfs      = "procfs"
 	sourceState       = "state"
+	sourceThrottle    = "throttle"
+	sourceStall       = "stall"
 )
 
 // sources keeps which sources are up, and since when.

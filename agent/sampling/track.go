@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/bpf/durations"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 )
 
@@ -19,6 +20,8 @@ type track struct {
 	cgroup                     uint64
 	started                    time.Time
 	peaks                      *peaks // containers only
+	// held is how long the container was held, by kind; nil where it was not.
+	held [durations.NumKinds]*snapshot.Histogram
 }
 
 // trackOf returns the track of a member that has an account.

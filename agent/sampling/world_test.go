@@ -214,9 +214,10 @@ func (node) HasSwap() (bool, error)                   { return false, nil }
 func (node) MemoryBytes() (uint64, error)             { return 24 << 30, nil }
 func (node) Pressure(string) (procfs.Pressure, error) { return procfs.Pressure{}, fmt.Errorf("no PSI") }
 
-type telemetry struct{ errors map[string]int }
+type telemetry struct{ errors, lost map[string]int }
 
 func (telemetry) SweepDone(string, time.Duration)    {}
+func (t telemetry) EventsLost(source string, n int)  { t.lost[source] += n }
 func (t telemetry) SweepErrors(reason string, n int) { t.errors[reason] += n }
 
 // agent is a sampler on the world, with what a test looks at.
@@ -237,7 +238,7 @@ func (w *world) start(t testing.TB, names map[string]*snapshot.ContainerIdentity
 	}
 	a := &agent{
 		view:      &view{w: w, names: maps.Clone(names), made: map[uint64]*snapshot.ContainerIdentity{}, pods: map[string]*snapshot.PodIdentity{}},
-		telemetry: telemetry{errors: map[string]int{}},
+		telemetry: telemetry{errors: map[string]int{}, lost: map[string]int{}},
 	}
 	if a.view.names == nil {
 		a.view.names = map[string]*snapshot.ContainerIdentity{}

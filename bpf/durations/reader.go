@@ -192,9 +192,12 @@ func (r *Reader) cell(nanos uint64) int {
 // Take calls fold with what is new of a container, for each kind that there is
 // something of: how many durations there were in each cell, and the sum of
 // them in ns. The slice has a cell more than there are bounds and is valid
-// during the call. ended says that the cgroup is gone and was before the last
-// Drain; then all is told that there is.
+// during the call. ended says that the cgroup is gone: then all is told that
+// there is.
 func (r *Reader) Take(container uint64, ended bool, fold func(kind Kind, cells []uint64, nanos uint64)) {
+	if ended {
+		r.collect(container)
+	}
 	a := r.accounts[container]
 	if a == nil || a.finished {
 		return
@@ -212,6 +215,13 @@ func (r *Reader) Take(container uint64, ended bool, fold func(kind Kind, cells [
 	if ended {
 		r.drop(container)
 	}
+}
+
+// collect takes over what came of one container since the last Drain.
+func (r *Reader) collect(container uint64) {
+	r.throttle.drain(r.interval)
+	r.throttle.look(container, r.excess)
+	r.stall.look(container, r.stalled)
 }
 
 // drop frees what is kept of a container, but for the mark that it is gone.

@@ -21,6 +21,8 @@ const (
 	causeLimit = 2
 )
 
+var causes = [...]uint64{causeHigh, causeLimit}
+
 // stallCells is how many cells the program counts in.
 const stallCells = len(stallStallSum{}.Cells)
 
@@ -156,12 +158,26 @@ func (s *stall) drain(each func(stallStallKey, *stallStallSum)) error {
 	return s.sums.each(s.collection.Maps[stallMapStalls], each)
 }
 
-// forget drops what is counted of a container that is gone.
-func (s *stall) forget(container uint64) {
-	if s.seen == 0 {
+// look is drain for one container.
+func (s *stall) look(container uint64, each func(stallStallKey, *stallStallSum)) {
+	if number(s.collection, stallVarCounted) == 0 {
 		return
 	}
-	for cause := range uint64(causeLimit + 1) {
+	for _, cause := range causes {
+		key := stallStallKey{Container: container, Cause: cause}
+		var sum stallStallSum
+		if s.collection.Maps[stallMapStalls].Lookup(key, &sum) == nil {
+			each(key, &sum)
+		}
+	}
+}
+
+// forget drops what is counted of a container that is gone.
+func (s *stall) forget(container uint64) {
+	if number(s.collection, stallVarCounted) == 0 {
+		return
+	}
+	for _, cause := range causes {
 		_ = s.collection.Maps[stallMapStalls].Delete(stallStallKey{Container: container, Cause: cause}) // usually not in it
 	}
 }

@@ -126,8 +126,8 @@ func (t *throttle) now() uint64 {
 	return t.clock + uint64(time.Since(t.readAt))
 }
 
-// drainExcesses passes on what the ring had no room for, as grown until now.
-func (t *throttle) drainExcesses(each func(cgroup uint64, grown *throttleExcess)) error {
+// drainExcesses passes on what the ring had no room for, ever, if there is news.
+func (t *throttle) drainExcesses(each func(cgroup uint64, sum *throttleExcess)) error {
 	count := number(t.collection, throttleVarExcessCount)
 	if count == t.excessSeen {
 		return nil
@@ -136,9 +136,17 @@ func (t *throttle) drainExcesses(each func(cgroup uint64, grown *throttleExcess)
 	return t.excesses.each(t.collection.Maps[throttleMapExcesses], each)
 }
 
+// look is drainExcesses for one cgroup.
+func (t *throttle) look(cgroup uint64, each func(cgroup uint64, sum *throttleExcess)) {
+	var sum throttleExcess
+	if number(t.collection, throttleVarExcessCount) > 0 && t.collection.Maps[throttleMapExcesses].Lookup(cgroup, &sum) == nil {
+		each(cgroup, &sum)
+	}
+}
+
 // forget drops what is kept of a cgroup that is gone.
 func (t *throttle) forget(cgroup uint64) {
-	if t.excessSeen > 0 {
+	if number(t.collection, throttleVarExcessCount) > 0 {
 		_ = t.collection.Maps[throttleMapExcesses].Delete(cgroup) // usually not in it
 	}
 }

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sampling
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/bpf"
+	"github.com/slicewatch/slicewatch/bpf/durations"
+	"github.com/slicewatch/slicewatch/cgroupfs"
+)
+
+// kernel is a made-up source of durations, by cgroup id.
+type kernel struct {
+	place durations.Place
+	held  map[uint64][durations.NumKinds][]uint64
+	ended []uint64
+	lost  uint64
+	err   error
+}
+
+func (k *kernel) SetPlace(place durations.Place) error {
+	k.place = place
+	return nil
+}
+func (k *kernel) Drain() error                   { return k.err }
+func (k *kernel) Lost() (throttle, stall uint64) { return k.lost, 0 }
+func (k *kernel) Status() []bpf.Status {
+	return []bpf.Status{{Program: "throttle", How: "fentry"}, {Program: "stall", Err: errors.New("no hook")}}
+}
+
+func (k *kernel) Take(container uint64, ended bool, fold func(durations.Kind, []uint64, uint64)) {
+	for kind, lengths := range k.held[container] {
+		cells, sum := make([]uint64, len(snapshot.DurationBoundsNanos())+1), uint64(0)
+		for i, nanos := range lengths {
+			cells[i]++
+			sum += nanos
+		}
+		if len(lengths) > 0 {
+			fold(durations.Kind(kind), cells, sum)
+		}
+	}
+	delete(k.held, container)
+	if ended {
+		k.ended = append(k.ended, container)
+	}
+}
+
+func (k *kernel) throttle(c *cgroupfs.Cgroup, nanos ...uint64) {
+	k.held[c.ID] = [durations.NumKinds][]uint64{durations.Throttle: nanos}
+}
+
+func (w *world) startWithDurations(t testing.TB, names map[string]*snapshot.ContainerIdentity) (*agent, *kernel) {
+	t.Helper()
+	a, k := w.start(t, names), &kernel{held: map[uint64][durations.NumKinds][]uint64{}}
+	a.cfg.Durations = k
+	return a, k
+}
+
+func throttled(c snapshot.Container) string {
+	return fmt.Sprintf("%d of %d ns", c.ThrottleDurations.Count(), c.ThrottleDurations.SumNanos())
+}
+
+func TestDurationsGoOnOverRestartsOfTheContainer(t *testing.T) {
+	w := newWorld()
+	pod := w.pod(cgroupfs.Burstable, "uid-1")
+	web := &snapshot.ContainerIdentity{Namespace: "shop", Pod: "web-0", Name: "web", Known: true}
+	a, k := w.startWithDurations(t, map[string]*snapshot.ContainerIdentity{"id-1": web, "id-2": web})
+	first := w.container(pod, "id-1", app)
+	if got := find(t, a.step(), "web"); got.ThrottleDurations != nil {
+		t.Errorf("%s before there was any", throttled(got))
+	}
+	k.throttle(first, 10, 20)
+	before := find(t, a.step(), "web")
+	k.throttle(first, 5) // and then it dies
+	w.remove(first)
+	after := find(t, a.step(), "web")
+	second := w.container(pod, "id-2", app)
+	k.throttle(second, 7)
+	last := find(t, a.step(), "web")
+	for i, c := range []struct {
+		container snapshot.Container
+		want      string
+	}{{before, "2 of 30 ns"}, {after, "3 of 35 ns"}, {last, "4 of 42 ns"}} {
+		if got := throttled(c.container); got != c.want {
+			t.Errorf("step %d: %s, want %s", i, got, c.want)
+		}
+	}
+	if diff := cmp.Diff([]uint64{first.ID}, k.ended); diff != "" {
+		t.Errorf("ended (-want +got):\n%s", diff)
+	}
+	if now := find(t, a.step(), "web"); now.ThrottleDurations != last.ThrottleDurations {
+		t.Error("another histogram although nothing was added")
+	}
+	if k.place != (durations.Place{Kubepods: w.cgroups[0].ID, Classes: [2]uint64{w.cgroups[1].ID, w.cgroups[2].ID}}) {
+		t.Errorf("place %+v", k.place)
+	}
+}
+
+// A container that gets the name of one that was there before brings what it
+// was held with it.
+func TestDurationsMoveWithTheName(t *testing.T) {
+	w := newWorld()
+	pod := w.pod(cgroupfs.Burstable, "uid-1")
+	web := &snapshot.ContainerIdentity{Namespace: "shop", Pod: "web-0", Name: "web", Known: true}
+	a, k := w.startWithDurations(t, map[string]*snapshot.ContainerIdentity{"id-1": web})
+	k.throttle(w.container(pod, "id-1", app), 10)
+	a.step()
+	k.throttle(w.container(pod, "id-2", app), 5)
+	if got := throttled(find(t, a.step(), "id-2")); got != "1 of 5 ns" {
+		t.Errorf("without its name: %s", got)
+	}
+	a.view.names["id-2"] = web
+	if got := throttled(find(t, a.step(), "web")); got != "2 of 15 ns" {
+		t.Errorf("with its name: %s", got)
+	}
+}
+
+func TestDurationSources(t *testing.T) {
+	w := newWorld()
+	a, k := w.startWithDurations(t, nil)
+	k.lost, k.err = 3, errors.New("no map")
+	s := a.step()
+	found := map[string]string{}
+	for _, source := range s.Sources {
+		found[source.Name] = fmt.Sprint(source.Up, source.Reason)
+	}
+	if found["throttle"] != "true" || found["stall"] != "falseno hook" {
+		t.Errorf("sources %v", found)
+	}
+	if a.telemetry.errors["durations"] != 1 || a.telemetry.lost["throttle"] != 3 {
+		t.Errorf("errors %v, lost %v", a.telemetry.errors, a.telemetry.lost)
+	}
+}
