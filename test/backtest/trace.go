@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package backtest
+
+import (
+	"slices"
+	"time"
+)
+
+// Point is what a container used in one step of a trace.
+type Point struct {
+	At    time.Time
+	Value float64 // cores, or bytes of working set
+}
+
+// Trace is a series of points in the order of time.
+type Trace struct {
+	Name   string
+	Origin string // directory or "generated", as the tables group them
+	Points []Point
+}
+
+// Duration returns the time from the first point to the last.
+func (t Trace) Duration() time.Duration {
+	if len(t.Points) == 0 {
+		return 0
+	}
+	return t.Points[len(t.Points)-1].At.Sub(t.Points[0].At)
+}
+
+// Step returns the median distance of two points.
+func (t Trace) Step() time.Duration {
+	if len(t.Points) < 2 {
+		return 0
+	}
+	gaps := make([]time.Duration, 0, len(t.Points)-1)
+	for i := range t.Points[1:] {
+		gaps = append(gaps, t.Points[i+1].At.Sub(t.Points[i].At))
+	}
+	slices.Sort(gaps)
+	return gaps[len(gaps)/2]
+}
+
+// covers returns for how long point i stands: until the next one, but no longer
+// than three steps, so that a gap in a trace is nobody's use.
+func (t Trace) covers(i int, step time.Duration) time.Duration {
+	if i+1 == len(t.Points) {
+		return step
+	}
+	return min(t.Points[i+1].At.Sub(t.Points[i].At), 3*step)
+}
