@@ -36,7 +36,8 @@ var columns = map[string]column{
 // Traces are what a file or several hold.
 type Traces struct{ CPU, Memory []Trace }
 
-func (t *Traces) add(o Traces) {
+// Add appends the traces of another.
+func (t *Traces) Add(o Traces) {
 	t.CPU, t.Memory = append(t.CPU, o.CPU...), append(t.Memory, o.Memory...)
 }
 
@@ -54,7 +55,7 @@ func ReadDir(dir string) (Traces, error) {
 		if err != nil {
 			return err
 		}
-		all.add(traces)
+		all.Add(traces)
 		return nil
 	})
 	if err != nil {

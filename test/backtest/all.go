@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package backtest
+
+// All returns those that are compared. The first is judged against the others,
+// in this order.
+func All() []Recommender { return []Recommender{Percentile(), VPA(), Percentile()} }
