@@ -127,6 +127,10 @@ prometheus-if-possible:
 	if { command -v prometheus && command -v promtool; } >/dev/null; then $(MAKE) --no-print-directory prometheus-test; \
 	else echo "skipped: prometheus-test, as Prometheus is not installed and only root can install it"; fi
 
+.PHONY: backtest
+backtest: ## hints against what others recommend, over traces; TRACES=directories adds yours
+	go run ./test/backtest/cmd/backtest $(BACKTEST_FLAGS) $(TRACES)
+
 .PHONY: demo
 demo: ## the agent in a virtual machine with a small made-up cluster, until interrupted
 	go run ./test/demo $(DEMO_FLAGS)

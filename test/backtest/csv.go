@@ -83,12 +83,11 @@ func readFile(path string) (_ Traces, err error) {
 
 // series is a value's column with the time's column that stands before it.
 type series struct {
-	name         string
-	at, value    int
-	memory       bool
-	factor       float64
-	points       []Point
-	previousTime time.Time
+	name      string
+	at, value int
+	memory    bool
+	factor    float64
+	points    []Point
 }
 
 // ReadCSV reads a table with a header that has a "timestamp" column and one or
