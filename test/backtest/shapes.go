@@ -83,7 +83,10 @@ func wave(m moment, lowest float64) float64 {
 
 func weekend(m moment) bool { return int(m.day)%7 >= 5 }
 
-func cpuShapes() []shape {
+func cpuShapes() []shape { return append(serviceShapes(), jobShapes()...) }
+
+// serviceShapes follow what people do.
+func serviceShapes() []shape {
 	return []shape{
 		{"steady", func(r *rand.Rand) func(moment) float64 {
 			size, spread := between(r, 0.05, 2), between(r, 0.05, 0.3)
@@ -133,6 +136,12 @@ func cpuShapes() []shape {
 			size, growth := between(r, 0.1, 1), between(r, 0.03, 0.15)
 			return func(m moment) float64 { return size * math.Exp(growth*m.day) * noisy(r, 0.12) }
 		}},
+	}
+}
+
+// jobShapes follow the clock, or chance.
+func jobShapes() []shape {
+	return []shape{
 		{"hourly-batch", func(r *rand.Rand) func(moment) float64 {
 			idle, busy, minutes := between(r, 0.01, 0.1), between(r, 0.5, 3), between(r, 5, 15)
 			return func(m moment) float64 {

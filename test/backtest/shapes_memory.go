@@ -9,25 +9,14 @@ import (
 
 const mebibyte = 1 << 20
 
-func memoryShapes() []shape {
+func memoryShapes() []shape { return append(heldMemoryShapes(), freedMemoryShapes()...) }
+
+// heldMemoryShapes keep what they took, until they are started anew.
+func heldMemoryShapes() []shape {
 	return []shape{
 		{"steady", func(r *rand.Rand) func(moment) float64 {
 			size := between(r, 60, 2000) * mebibyte
 			return func(moment) float64 { return size * noisy(r, 0.02) }
-		}},
-		{"daily", func(r *rand.Rand) func(moment) float64 {
-			size, low := between(r, 100, 2000)*mebibyte, between(r, 0.5, 0.8)
-			return func(m moment) float64 { return size * (low + (1-low)*wave(m, 4)) * noisy(r, 0.03) }
-		}},
-		{"weekly", func(r *rand.Rand) func(moment) float64 {
-			size, quiet := between(r, 100, 2000)*mebibyte, between(r, 0.4, 0.7)
-			return func(m moment) float64 {
-				v := size * (0.6 + 0.4*wave(m, 4)) * noisy(r, 0.03)
-				if weekend(m) {
-					v *= quiet
-				}
-				return v
-			}
 		}},
 		{"warming-cache", func(r *rand.Rand) func(moment) float64 {
 			base, cache, days := between(r, 80, 400)*mebibyte, between(r, 100, 1500)*mebibyte, between(r, 1, 5)
@@ -48,6 +37,30 @@ func memoryShapes() []shape {
 					next = m.day + between(r, 2, 6)
 				}
 				return level * noisy(r, 0.02)
+			}
+		}},
+		{"growing-data", func(r *rand.Rand) func(moment) float64 {
+			base, growth := between(r, 100, 1000)*mebibyte, between(r, 0.005, 0.04)
+			return func(m moment) float64 { return base * (1 + growth*m.day) * noisy(r, 0.015) }
+		}},
+	}
+}
+
+// freedMemoryShapes give back what they took.
+func freedMemoryShapes() []shape {
+	return []shape{
+		{"daily", func(r *rand.Rand) func(moment) float64 {
+			size, low := between(r, 100, 2000)*mebibyte, between(r, 0.5, 0.8)
+			return func(m moment) float64 { return size * (low + (1-low)*wave(m, 4)) * noisy(r, 0.03) }
+		}},
+		{"weekly", func(r *rand.Rand) func(moment) float64 {
+			size, quiet := between(r, 100, 2000)*mebibyte, between(r, 0.4, 0.7)
+			return func(m moment) float64 {
+				v := size * (0.6 + 0.4*wave(m, 4)) * noisy(r, 0.03)
+				if weekend(m) {
+					v *= quiet
+				}
+				return v
 			}
 		}},
 		{"garbage-collected", func(r *rand.Rand) func(moment) float64 {
@@ -90,10 +103,6 @@ func memoryShapes() []shape {
 				}
 				return v
 			}
-		}},
-		{"growing-data", func(r *rand.Rand) func(moment) float64 {
-			base, growth := between(r, 100, 1000)*mebibyte, between(r, 0.005, 0.04)
-			return func(m moment) float64 { return base * (1 + growth*m.day) * noisy(r, 0.015) }
 		}},
 	}
 }
