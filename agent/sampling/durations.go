@@ -29,6 +29,8 @@ type holds struct {
 	// into is the track that fold adds to; nil drops what comes.
 	into *track
 	fold func(kind durations.Kind, cells []uint64, nanos uint64)
+	// changed says that there is something that the journal does not have.
+	changed bool
 }
 
 // drainDurations takes over what the kernel told. It comes before a cgroup that
@@ -87,6 +89,7 @@ func (s *Sampler) takeDurations(m *member, into *track, ended bool) {
 
 func (s *Sampler) foldDurations(kind durations.Kind, cells []uint64, nanos uint64) {
 	if s.holds.into != nil {
+		s.holds.changed = true
 		held := &s.holds.into.held
 		held[kind] = held[kind].Plus(cells, nanos)
 	}

@@ -58,7 +58,13 @@ func (k *kernel) throttle(c *cgroupfs.Cgroup, nanos ...uint64) {
 func (w *world) startWithDurations(t testing.TB, names map[string]*snapshot.ContainerIdentity) (*agent, *kernel) {
 	t.Helper()
 	a, k := w.start(t, names), &kernel{held: map[uint64][durations.NumKinds][]uint64{}}
-	a.cfg.Durations = k
+	a.cfg.Durations, a.cfg.HeldJournal = k, &w.held
+	if w.held.state != nil {
+		var err error
+		if a.cfg.Held, err = LoadHeld(w.held.state); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return a, k
 }
 
@@ -136,4 +142,63 @@ func TestDurationSources(t *testing.T) {
 	if a.telemetry.errors["durations"] != 1 || a.telemetry.lost["throttle"] != 3 {
 		t.Errorf("errors %v, lost %v", a.telemetry.errors, a.telemetry.lost)
 	}
+}
+
+func TestDurationsOutliveTheAgent(t *testing.T) {
+	w := newWorld()
+	pod := w.pod(cgroupfs.Burstable, "uid-1")
+	names := map[string]*snapshot.ContainerIdentity{}
+	for _, name := range []string{"web", "gone", "idle"} {
+		names["id-"+name] = &snapshot.ContainerIdentity{Namespace: "shop", Pod: "web-0", Name: name, Known: true}
+	}
+	a, k := w.startWithDurations(t, names)
+	web, gone, unnamed := w.container(pod, "id-web", app), w.container(pod, "id-gone", app), w.container(pod, "id-x", app)
+	w.container(pod, "id-idle", app)
+	k.throttle(web, 10, 20)
+	k.throttle(gone, 30)
+	k.throttle(unnamed, 40, 50)
+	a.step()
+	w.remove(gone)
+	a.step()
+	before := len(w.held.state)
+	a.step()
+	if len(w.held.state) != before || before == 0 {
+		t.Errorf("a state of %d bytes, then %d", before, len(w.held.state))
+	}
+
+	a, k = w.startWithDurations(t, nil) // the names are not known yet
+	k.throttle(web, 5)
+	s := a.step()
+	for name, want := range map[string]string{"web": "3 of 35 ns", "gone": "1 of 30 ns", "id-x": "2 of 90 ns", "idle": "0 of 0 ns"} {
+		if got := throttled(find(t, s, name)); got != want {
+			t.Errorf("%s after a restart of the agent: %s, want %s", name, got, want)
+		}
+	}
+	a, _ = w.startWithDurations(t, nil)
+	if got := throttled(find(t, a.step(), "web")); got != "3 of 35 ns" {
+		t.Errorf("after one more: %s", got)
+	}
+}
+
+func TestLoadHeldRefuses(t *testing.T) {
+	for name, state := range map[string]string{
+		"nothing": "", "another version": "\x02\xf9\x01", "cut short": "\x01\xf9\x01\x00", "a long name": "\x01\xf9\x01\x00\x01\xff\x7f",
+	} {
+		if held, err := LoadHeld([]byte(state)); !errors.Is(err, ErrHeldState) || held != nil {
+			t.Errorf("%s: %v, %v", name, held, err)
+		}
+	}
+	if held, err := LoadHeld([]byte("\x01\x07whatever that is")); held != nil || err != nil {
+		t.Errorf("other cells: %v, %v", held, err)
+	}
+}
+
+func FuzzLoadHeld(f *testing.F) {
+	f.Add([]byte("\x01\xf9\x01\x01\x01\x04shop\x05web-0\x03web\x05\x01\x02\x30\x00\x00\x00\x00\x00\x00"))
+	f.Add([]byte("\x01\xf9\x01"))
+	f.Fuzz(func(t *testing.T, state []byte) {
+		if held, err := LoadHeld(state); err != nil && held != nil {
+			t.Errorf("%v beside %v", held, err)
+		}
+	})
 }

@@ -155,6 +155,7 @@ func (s *Sampler) open(m *member, key ledger.Key) {
 			s.tracks[number] = t
 		default:
 			s.tracks[number].mergeHeld(t)
+			s.holds.changed = true
 		}
 	}
 }

@@ -56,7 +56,7 @@ func (s *Sampler) pod(series *ledger.Series) snapshot.Pod {
 	}
 	if p.Identity == nil { // ended before the agent started
 		p.Identity = &snapshot.PodIdentity{Namespace: key.Namespace, Name: key.Pod, Known: key.Named}
-		s.tracks[series.Number()] = &track{pod: p.Identity}
+		s.newTrack(series).pod = p.Identity
 	}
 	if m := s.newest(series); m != nil {
 		p.Current = m.reading
@@ -69,8 +69,8 @@ func (s *Sampler) container(series *ledger.Series, now time.Time) snapshot.Conta
 	c := snapshot.Container{Series: series.Number(), QoS: key.QoS, Ended: series.Ended(), Starts: series.Starts()}
 	c.Total = *series.Total()
 	if t == nil { // ended before the agent started
-		t = &track{container: &snapshot.ContainerIdentity{Namespace: key.Namespace, Pod: key.Pod, Name: key.Container, Known: key.Named}}
-		s.tracks[series.Number()] = t
+		t = s.newTrack(series)
+		t.container = &snapshot.ContainerIdentity{Namespace: key.Namespace, Pod: key.Pod, Name: key.Container, Known: key.Named}
 	}
 	c.Identity, c.Path, c.CgroupID, c.Started = t.container, t.path, t.cgroup, t.started
 	c.ContainerID, c.Runtime = t.containerID, cmp.Or(t.runtime, t.container.Runtime)

@@ -72,8 +72,8 @@ type Telemetry interface {
 	EventsLost(source string, n int)
 }
 
-// Config is what a Sampler works with. Everything but Journal and Durations must
-// be set.
+// Config is what a Sampler works with. Everything but Journal, Durations
+// and what belongs to them must be set.
 type Config struct {
 	Interval  time.Duration
 	Retention time.Duration
@@ -98,10 +98,14 @@ type Config struct {
 	Kills         Kills
 	// Durations is nil without eBPF.
 	Durations Durations
-	Flight    Flight
-	Telemetry Telemetry
-	Store     *snapshot.Store
-	Logger    *slog.Logger
+	// HeldJournal keeps what Durations told; nil where Journal is, or without
+	// Durations. Held is what it had.
+	HeldJournal Journal
+	Held        Held
+	Flight      Flight
+	Telemetry   Telemetry
+	Store       *snapshot.Store
+	Logger      *slog.Logger
 }
 
 // Sampler reads the node at every tick. All its work is done by Run's

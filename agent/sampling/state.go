@@ -17,6 +17,9 @@ func (s *Sampler) save() {
 		return
 	}
 	err := s.cfg.Journal.Write(func(buf []byte) []byte { return s.cfg.Book.AppendState(buf, s.cfg.BootID) })
+	if held := s.saveHeld(); err == nil {
+		err = held
+	}
 	s.counts.stateWrites++
 	s.sources.journal = err
 	if err != nil {
@@ -59,7 +62,11 @@ func (s *Sampler) sync() {
 	if s.cfg.Journal == nil {
 		return
 	}
-	if err := s.cfg.Journal.Sync(); err != nil {
+	err := s.cfg.Journal.Sync()
+	if err == nil && s.cfg.HeldJournal != nil {
+		err = s.cfg.HeldJournal.Sync()
+	}
+	if err != nil {
 		s.log.Warn("the counters could not be brought to the disk; a crash of the node would lose the newest", "error", err)
 	}
 }

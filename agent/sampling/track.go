@@ -29,8 +29,7 @@ func (s *Sampler) trackOf(m *member) *track {
 	number := m.inc.Series().Number()
 	t := s.tracks[number]
 	if t == nil {
-		t = &track{}
-		s.tracks[number] = t
+		t = s.newTrack(m.inc.Series())
 	}
 	if m.cgroup.ID >= t.cgroup {
 		t.cgroup, t.path, t.containerID, t.runtime = m.cgroup.ID, m.cgroup.Path, m.cgroup.ContainerID, m.cgroup.Runtime

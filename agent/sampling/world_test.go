@@ -28,6 +28,7 @@ type world struct {
 	nextID    uint64
 	wake      chan struct{}
 	journal   memoryJournal
+	held      memoryJournal // of the durations
 	now       time.Time
 }
 

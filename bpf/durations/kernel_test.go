@@ -4,6 +4,7 @@ package durations
 
 import (
 	"cmp"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -94,18 +95,50 @@ type throttled struct {
 	stop             func()
 }
 
+// What the ring has no room for is counted, and its length is not lost.
+func TestFullRing(t *testing.T) {
+	tr := newTree(t)
+	r := open(t, tr.place)
+	if err := r.throttle.close(); err != nil {
+		t.Fatal(err)
+	}
+	r.throttle = openThrottle(os.Getpagesize())
+	r.place = Place{}
+	if err := r.SetPlace(tr.place); err != nil {
+		t.Fatal(err)
+	}
+	dir := tr.pod + "/busy"
+	tr.mkdir(dir)
+	tr.write(dir, "cpu.max", "1000 4000")
+	stop := tr.start(dir, "spin 1")
+	tr.until(dir, "cpu.stat", "nr_throttled ", 400)
+	stop()
+	tr.empty(dir)
+	time.Sleep(100 * time.Millisecond)
+	drain(t, r)
+	lost, _ := r.Lost()
+	a, kernel := r.accounts[tr.id(dir)], tr.number(dir, "cpu.stat", "throttled_usec ")
+	if lost == 0 || a.excess.Count != lost || a.rawNanos/1000 != kernel {
+		t.Errorf("%d lost, %+v summed, %d ns in all; cpu.stat says %d us", lost, a.excess, a.rawNanos, kernel)
+	}
+	if got := takeAll(r, tr.id(dir), true)[Throttle]; got.Nanos == 0 || got.Nanos/1000 > kernel {
+		t.Errorf("told %+v of %d us", got, kernel)
+	}
+}
+
 // What is told is throttled_usec, to the microsecond, and the stretches are
 // the union over CPUs; nothing is told of what is no container.
 func TestThrottleIsTheKernels(t *testing.T) {
 	tr := newTree(t)
 	r := open(t, tr.place)
+	second := open(t, tr.place) // another agent's on the same node
 	sent := map[uint64][]throttleInterval{}
 	r.onInterval = func(in *throttleInterval) { sent[in.Cgroup] = append(sent[in.Cgroup], *in) }
 
 	tr.mkdir(tr.pod + "/a/nested")
 	tr.write(tr.pod+"/a", "cgroup.subtree_control", "+cpu") // before there is a process
 	containers := []*throttled{
-		{dir: tr.pod + "/one", quota: "5000 100000", work: "spin 1 0", bound: true},
+		{dir: tr.pod + "/one", quota: "5000 100000", work: "spin 1", bound: true},
 		{dir: tr.pod + "/many", quota: "10000 100000", work: "spin 4"},
 		{dir: tr.kubepods + "/pod2/guaranteed", quota: "3000 20000", work: "spin 2"},
 	}
@@ -117,9 +150,15 @@ func TestThrottleIsTheKernels(t *testing.T) {
 	for _, c := range slices.Concat(containers, others) {
 		tr.mkdir(c.dir)
 		tr.write(c.dir, "cpu.max", c.quota)
+		if c.bound {
+			tr.write(c.dir, "cpuset.cpus", "0")
+		}
 		if c.work != "" {
 			c.stop = tr.start(c.dir, c.work)
 		}
+	}
+	for _, c := range containers {
+		tr.until(c.dir, "cpu.stat", "nr_throttled ", 1)
 	}
 	tr.write(tr.pod, "cpu.max", "18000 100000")
 	seconds := 10
@@ -141,7 +180,11 @@ func TestThrottleIsTheKernels(t *testing.T) {
 	}
 	time.Sleep(300 * time.Millisecond) // what is held without a task is released by the next period
 	drain(t, r)
+	drain(t, second)
 	for _, c := range containers {
+		if id := tr.id(c.dir); second.accounts[id] == nil || second.accounts[id].rawNanos != r.accounts[id].rawNanos {
+			t.Errorf("%s: another reader has %+v", c.dir, second.accounts[id])
+		}
 		checkThrottled(t, tr, r, c, sent[tr.id(c.dir)], told[c.dir])
 	}
 	for _, c := range others {
@@ -185,7 +228,9 @@ func TestHighStallsAreTheMemoryPressure(t *testing.T) {
 	tr.write(dir, "memory.high", "16M")
 	tr.write(dir, "memory.swap.max", "0")
 	// PSI weighs CPUs by what else the cgroup does on them: one tells all.
-	stop := tr.start(dir, "grow 24 0")
+	tr.write(dir, "cpuset.cpus", "0")
+	stop := tr.start(dir, "grow 24")
+	tr.until(dir, "memory.events", "high ", 1)
 	seconds := 10
 	if testing.Short() {
 		seconds = 5
@@ -219,7 +264,8 @@ func TestLimitStalls(t *testing.T) {
 	tr.mkdir(dir + "/nested")
 	tr.write(dir, "memory.max", "16M")
 	stop := tr.start(dir+"/nested", "grow 24")
-	time.Sleep(3 * time.Second) // without swap it is killed at once, and has been held too
+	tr.until(dir, "memory.events", "max ", 1)
+	time.Sleep(2 * time.Second) // without swap it is killed at once, and has been held too
 	drain(t, r)
 	first := takeAll(r, tr.id(dir), false)
 	stop()

@@ -21,8 +21,8 @@ import (
 // The tests run themselves as processes of containers.
 const (
 	workVar  = "SLICEWATCH_TEST_WORK"
-	workSpin = "spin" // threads [CPU that all of them are bound to]
-	workGrow = "grow" // MiB that are written to again and again [CPU]
+	workSpin = "spin" // threads
+	workGrow = "grow" // MiB that are written to again and again
 )
 
 func TestMain(m *testing.M) {
@@ -39,18 +39,6 @@ func work(words []string) error {
 	n, err := strconv.Atoi(words[1])
 	if err != nil {
 		return err
-	}
-	if len(words) == 3 { // all threads inherit it from a new start
-		cpu, err := strconv.Atoi(words[2])
-		if err != nil {
-			return err
-		}
-		var set unix.CPUSet
-		set.Set(cpu)
-		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			return err
-		}
-		return unix.Exec(os.Args[0], os.Args, []string{workVar + "=" + words[0] + " " + words[1], "GOMAXPROCS=1"})
 	}
 	if words[0] == workGrow {
 		return grow(n)
@@ -110,9 +98,9 @@ func newTree(t testing.TB) *tree {
 	for _, dir := range []string{"", "/kubepods", "/kubepods/burstable", "/kubepods/besteffort", "/kubepods/burstable/pod1", "/kubepods/pod2"} {
 		tr.mkdir(root + dir)
 	}
-	tr.write(mount, "cgroup.subtree_control", "+cpu +memory")
+	tr.write(mount, "cgroup.subtree_control", "+cpu +memory +cpuset")
 	for _, dir := range []string{root, tr.kubepods, root + "/kubepods/burstable", tr.pod, root + "/kubepods/pod2"} {
-		tr.write(dir, "cgroup.subtree_control", "+cpu +memory")
+		tr.write(dir, "cgroup.subtree_control", "+cpu +memory +cpuset")
 	}
 	tr.place = Place{Kubepods: tr.id(tr.kubepods), Classes: [2]uint64{tr.id(tr.kubepods + "/burstable"), tr.id(tr.kubepods + "/besteffort")}}
 	return tr
@@ -204,6 +192,18 @@ func (tr *tree) start(dir, work string) (stop func()) {
 	}
 	tr.t.Cleanup(stop)
 	return stop
+}
+
+// until waits for a number in a file to be at least so much.
+func (tr *tree) until(dir, file, key string, least uint64) {
+	tr.t.Helper()
+	for range 3000 {
+		if tr.number(dir, file, key) >= least {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	tr.t.Fatalf("%s %s of %s does not come to %d", file, key, dir, least)
 }
 
 // empty waits until no process is in the cgroup.
