@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,8 +26,7 @@ type FileReaderConfig struct {
 	// every so many reads of a cgroup even if nobody said that they changed.
 	// 0 stands for 30.
 	SettingsEvery int
-	// Skip names files that are never read, because somebody else reads their
-	// fields: "memory.stat". Those fields are left as they are.
+	// Skip is as for FileReader.Skip.
 	Skip []string
 }
 
@@ -52,6 +50,8 @@ type FileReader struct {
 	rootDir       string
 	rootFD        int
 	files         []controlFile
+	skip          []bool // by file
+	all           bool   // what is skipped is read this time
 	settingsEvery int
 	cgroups       map[uint64]*cgroupFiles // by Cgroup.ID
 	made          int                     // cgroups ever added, to stagger the reading of their settings
@@ -101,12 +101,9 @@ func NewFileReader(rootDir string, cfg FileReaderConfig) (*FileReader, error) {
 		cfg.SettingsEvery = defaultSettingsEvery
 	}
 	files := controlFiles()
-	for _, name := range cfg.Skip {
-		i := slices.IndexFunc(files, func(file controlFile) bool { return file.name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("read cgroups below %s: file %q to skip is none that is read", rootDir, name)
-		}
-		files = slices.Delete(files, i, i+1)
+	skip, err := skipped(files, cfg.Skip)
+	if err != nil {
+		return nil, fmt.Errorf("read cgroups below %s: %w", rootDir, err)
 	}
 	budget, err := newDescriptorBudget(cfg.MaxOpen)
 	if err != nil {
@@ -120,6 +117,7 @@ func NewFileReader(rootDir string, cfg FileReaderConfig) (*FileReader, error) {
 		rootDir:       rootDir,
 		rootFD:        fd,
 		files:         files,
+		skip:          skip,
 		settingsEvery: cfg.SettingsEvery,
 		cgroups:       make(map[uint64]*cgroupFiles),
 		budget:        budget,

@@ -53,6 +53,9 @@ func (r *FileReader) Read(c *Cgroup, into *Reading) error {
 
 // due says whether file i of the cgroup is to be read this time.
 func (r *FileReader) due(known *cgroupFiles, i int, settingsDue bool) bool {
+	if r.skip[i] && !r.all {
+		return false
+	}
 	if settingsDue {
 		return true
 	}
@@ -117,11 +120,11 @@ func (r *FileReader) readFile(known *cgroupFiles, i int, dirFD *int, into *Readi
 // keepOrClose decides what becomes of the descriptor of a file that was read.
 func (r *FileReader) keepOrClose(known *cgroupFiles, i, fd int, wasRead bool, into *Reading) {
 	file, state := &r.files[i], &known.files[i]
-	keep := file.hot && wasRead
+	keep := file.hot && wasRead && !r.skip[i]
 	if file.name == cpuMax && wasRead {
 		quota, ok := into.Get(CPUQuota)
 		known.noQuota = ok && quota == Unlimited
-		keep = !known.noQuota
+		keep = !known.noQuota && !r.skip[i]
 	}
 	switch {
 	case state.fd != notOpen && !keep:

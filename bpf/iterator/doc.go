@@ -7,4 +7,4 @@
 // when to sweep, or what happens to the Readings.
 package iterator
 
-//go:generate go tool bpf2go -cc clang-14 -no-global-types -target amd64,arm64 -type record -type walk -cflags "-O2 -g -Wall -Werror -I../include" program iterator.bpf.c
+//go:generate go tool bpf2go -cc clang-14 -no-global-types -target amd64,arm64 -type record -type walk -cflags "-O2 -g -Wall -Werror -I../include" program walk.bpf.c
