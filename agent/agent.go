@@ -24,6 +24,7 @@ import (
 	"github.com/slicewatch/slicewatch/agent/procfs"
 	"github.com/slicewatch/slicewatch/agent/sampling"
 	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
+	"github.com/slicewatch/slicewatch/agent/sampling/reading"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/agent/version"
 	"github.com/slicewatch/slicewatch/cgroupfs"
@@ -37,10 +38,11 @@ const maxEnded = 5000
 
 // Agent is a node agent that is ready to run once.
 type Agent struct {
-	log    *slog.Logger
-	tree   *cgroupfs.Tree
-	reader *cgroupfs.FileReader
-	procs  *procfs.FS
+	log     *slog.Logger
+	tree    *cgroupfs.Tree
+	reader  *cgroupfs.FileReader
+	reading *reading.Reader
+	procs   *procfs.FS
 	// journals are none when the state directory cannot be used.
 	journals []*checkpoint.Journal
 	names    *identity.Resolver
@@ -48,6 +50,8 @@ type Agent struct {
 	sampler  *sampling.Sampler
 	access   *access.Reviewer // nil when the API server is not asked who may read
 	server   *exporter.Server
+
+	recording bool // the cgroup files are a recording
 }
 
 // New makes an agent. It fails for what an operator has to mend: a cgroup file
@@ -121,6 +125,7 @@ func (a *Agent) openKernel(cfg config.Config) error {
 		if !isRecording(root, err) {
 			return err
 		}
+		a.recording = true
 		a.log.Warn("this is no cgroup file system but looks like a recording of one; reading it as such", "path", root)
 	}
 	var err error
@@ -130,6 +135,9 @@ func (a *Agent) openKernel(cfg config.Config) error {
 	}
 	a.reader, err = cgroupfs.NewFileReader(root, cgroupfs.FileReaderConfig{MaxOpen: cfg.Cgroup.MaxOpenFiles})
 	if err != nil {
+		return err
+	}
+	if err := a.openReading(cfg); err != nil {
 		return err
 	}
 	a.procs, err = procfs.Open(cfg.Paths.ProcFS)
@@ -168,7 +176,7 @@ func (a *Agent) makeSampler(cfg config.Config, store *snapshot.Store, self *expo
 	}
 	settings := sampling.Config{
 		Interval: cfg.SampleInterval, Retention: cfg.Retention, Root: cfg.Paths.CgroupFS, BootID: bootID, BootTime: bootTime(),
-		Tree: a.tree, Reader: a.reader, Identities: a.names, Processes: a.procs, Node: node,
+		Tree: a.tree, Reader: a.reading, Identities: a.names, Processes: a.procs, Node: node,
 		Book: ledger.NewBook(maxEnded), Telemetry: self, Store: store, Logger: a.log,
 	}
 	if err := a.openJournal(cfg.Paths.State, &settings); err != nil {
@@ -255,6 +263,9 @@ func (a *Agent) Close() error {
 	}
 	if a.procs != nil {
 		errs = append(errs, a.procs.Close())
+	}
+	if a.reading != nil {
+		errs = append(errs, a.reading.Close())
 	}
 	if a.reader != nil {
 		errs = append(errs, a.reader.Close())

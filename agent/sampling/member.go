@@ -57,9 +57,9 @@ func (m *member) started() time.Time {
 	return m.born
 }
 
-func (s *Sampler) read(m *member) {
+func (s *Sampler) read(m *member, how func(*cgroupfs.Cgroup, *cgroupfs.Reading) error) {
 	at := time.Now()
-	err := s.cfg.Reader.Read(m.cgroup, &m.reading)
+	err := how(m.cgroup, &m.reading)
 	switch {
 	case errors.Is(err, cgroupfs.ErrGone):
 		s.cfg.Telemetry.SweepErrors("vanished", 1)

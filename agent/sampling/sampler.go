@@ -23,13 +23,21 @@ type Tree interface {
 	Stats() cgroupfs.TreeStats
 }
 
-// Reader reads cgroups; *cgroupfs.FileReader.
+// Reader reads cgroups; *reading.Reader.
 type Reader interface {
+	// Begin starts a sweep, and Read then reads as of it. What it returns is how
+	// many cgroups the eBPF iterator had no room for.
+	Begin(kubepods *cgroupfs.Cgroup) (missed int)
+	// Method is what this sweep reads through, as Telemetry.SweepDone takes it.
+	Method() string
 	Read(c *cgroupfs.Cgroup, into *cgroupfs.Reading) error
+	// ReadNow is Read between two sweeps.
+	ReadNow(c *cgroupfs.Cgroup, into *cgroupfs.Reading) error
 	SettingsChanged(c *cgroupfs.Cgroup)
 	Forget(c *cgroupfs.Cgroup)
 	Procs(c *cgroupfs.Cgroup, into []int) ([]int, error)
 	Stats() cgroupfs.FileReaderStats
+	AppendSource(to []snapshot.Source) []snapshot.Source
 }
 
 // Identities says who a cgroup is. A returned pointer stays the same until
@@ -147,7 +155,7 @@ func New(cfg Config) *Sampler {
 		complain:  complaints{log: cfg.Logger, telemetry: cfg.Telemetry},
 		syncWants: make(chan struct{}, 1),
 	}
-	s.sources.init(cfg.Identities)
+	s.sources.init(cfg.Reader, cfg.Identities)
 	return s
 }
 
@@ -204,7 +212,7 @@ func (s *Sampler) between(now time.Time) {
 	s.apply(changes, now)
 	for _, c := range changes.Born {
 		if m := s.members[c.ID]; m != nil {
-			s.read(m)
+			s.read(m, s.cfg.Reader.ReadNow)
 			if m.cgroup.Level == cgroupfs.LevelContainer {
 				s.look(m, now)
 			}
@@ -222,8 +230,11 @@ func (s *Sampler) sweep(now time.Time) {
 		s.complain.about("tree", err)
 	}
 	s.apply(changes, now)
+	if missed := s.cfg.Reader.Begin(s.kubepods()); missed > 0 {
+		s.cfg.Telemetry.SweepErrors("iterator_overflow", missed)
+	}
 	for _, m := range s.order {
-		s.read(m)
+		s.read(m, s.cfg.Reader.Read)
 	}
 	s.lookAtProcesses(now)
 	for _, m := range s.order {
@@ -247,7 +258,15 @@ func (s *Sampler) sweep(now time.Time) {
 	if took > s.cfg.Interval {
 		s.counts.late++
 	}
-	s.cfg.Telemetry.SweepDone("files", took)
+	s.cfg.Telemetry.SweepDone(s.cfg.Reader.Method(), took)
+}
+
+// kubepods returns the cgroup above all pods, nil while there is none.
+func (s *Sampler) kubepods() *cgroupfs.Cgroup {
+	if len(s.order) == 0 || s.order[0].cgroup.Level != cgroupfs.LevelKubepods {
+		return nil
+	}
+	return s.order[0].cgroup
 }
 
 func (s *Sampler) lives(cgroup uint64) bool { return s.members[cgroup] != nil }

@@ -20,6 +20,7 @@ const (
 // sources keeps which sources are up, and since when.
 type sources struct {
 	own        []snapshot.Source
+	reader     Reader
 	identities Identities
 	node       error // of the last look at the node
 	journal    error // of the last write
@@ -27,8 +28,8 @@ type sources struct {
 	blind      bool  // the node's processes are not visible
 }
 
-func (s *sources) init(identities Identities) {
-	s.identities = identities
+func (s *sources) init(reader Reader, identities Identities) {
+	s.reader, s.identities = reader, identities
 	s.own = []snapshot.Source{{Name: sourceCgroupFiles}, {Name: sourceProcfs}, {Name: sourceState}}
 }
 
@@ -86,5 +87,6 @@ func (s *sources) set(name string, now time.Time, reason string) {
 
 func (s *sources) appendTo(to []snapshot.Source) []snapshot.Source {
 	to = append(to, s.own...)
+	to = s.reader.AppendSource(to)
 	return append(to, s.identities.Sources()...)
 }

@@ -167,8 +167,12 @@ func (r reader) Read(c *cgroupfs.Cgroup, into *cgroupfs.Reading) error {
 	*into = *reading
 	return nil
 }
-func (reader) SettingsChanged(*cgroupfs.Cgroup) {}
-func (reader) Forget(*cgroupfs.Cgroup)          {}
+func (r reader) ReadNow(c *cgroupfs.Cgroup, into *cgroupfs.Reading) error { return r.Read(c, into) }
+func (reader) Begin(*cgroupfs.Cgroup) int                                 { return 0 }
+func (reader) Method() string                                             { return "files" }
+func (reader) AppendSource(to []snapshot.Source) []snapshot.Source        { return to }
+func (reader) SettingsChanged(*cgroupfs.Cgroup)                           {}
+func (reader) Forget(*cgroupfs.Cgroup)                                    {}
 func (r reader) Procs(c *cgroupfs.Cgroup, into []int) ([]int, error) {
 	return append(into, r.w.procs[c.ID]...), nil
 }

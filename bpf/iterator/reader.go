@@ -233,10 +233,11 @@ func (r *Reader) index(records []programRecord) {
 // Grow makes room for the cgroups that the last Sweep had none for. The next
 // Sweep has them.
 func (r *Reader) Grow() error {
-	if !r.Overflowed() {
+	missed := r.Missed()
+	if missed == 0 {
 		return nil
 	}
-	needed := len(r.ids) + int(r.loaded.walk.Overflow)
+	needed := len(r.ids) + missed
 	capacity := len(r.loaded.records)
 	for capacity < needed {
 		capacity *= 2
@@ -251,8 +252,13 @@ func (r *Reader) Grow() error {
 	return nil
 }
 
-// Overflowed says whether the last Sweep had no room for some cgroups.
-func (r *Reader) Overflowed() bool { return r.swept && r.loaded.walk.Overflow > 0 }
+// Missed returns how many cgroups the last Sweep had no room for.
+func (r *Reader) Missed() int {
+	if !r.swept {
+		return 0
+	}
+	return int(r.loaded.walk.Overflow)
+}
 
 // Read fills in what the last Sweep found of c: the fields that the iterator
 // gives, absent where the cgroup has none. Other fields are left as they are. It

@@ -195,7 +195,9 @@ func (b *Book) remove(s *Series) {
 
 // Record takes over what the living cgroup says now. Only counter fields are
 // looked at. A counter that fell within one cgroup (a device that vanished
-// from io.stat) goes on from where it stood.
+// from io.stat) goes on from where it stood. CPU time by mode is different: the
+// kernel splits it by ticks, and who reads it at other moments gets another split
+// (an agent before this one, another reader). A lower part is then only behind.
 func (b *Book) Record(inc *Incarnation, r *cgroupfs.Reading, fields []cgroupfs.Field) {
 	s := inc.series
 	for _, f := range fields {
@@ -203,7 +205,12 @@ func (b *Book) Record(inc *Incarnation, r *cgroupfs.Reading, fields []cgroupfs.F
 		if !ok {
 			continue
 		}
-		if last, had := inc.last.Get(f); had && v < last {
+		last, had := inc.last.Get(f)
+		switch {
+		case !had || v >= last:
+		case f == cgroupfs.CPUUser || f == cgroupfs.CPUSystem:
+			v = last
+		default:
 			s.base.Add(f, last-v)
 			b.fell++
 		}
