@@ -10,6 +10,7 @@ import (
 	"github.com/slicewatch/slicewatch/agent/sampling/reading"
 	"github.com/slicewatch/slicewatch/bpf"
 	"github.com/slicewatch/slicewatch/bpf/iterator"
+	"github.com/slicewatch/slicewatch/cgroupfs"
 )
 
 // Programs tries each eBPF program and returns what became of it, for the
@@ -24,7 +25,11 @@ func Programs(cfg config.Config) []bpf.Status {
 }
 
 func tryIterator(cfg config.Config) bpf.Status {
-	r, err := iterator.Open(iterator.Config{Root: cfg.Paths.CgroupFS})
+	var r *iterator.Reader
+	err := cgroupfs.CheckRoot(cfg.Paths.CgroupFS)
+	if err == nil {
+		r, err = iterator.Open(iterator.Config{Root: cfg.Paths.CgroupFS})
+	}
 	if err != nil {
 		return bpf.Status{Program: iterator.Name, Without: iterator.Without, Err: err}
 	}

@@ -50,14 +50,19 @@ type Unavailable struct {
 
 // Error names the program, the reason, the cause and the mend.
 func (u *Unavailable) Error() string {
-	text := fmt.Sprintf("eBPF program %s: %s", u.Program, u.Reason)
-	if u.Err != nil {
-		text += ": " + u.Err.Error()
-	}
+	text := fmt.Sprintf("eBPF program %s: %s", u.Program, u.Cause())
 	if mend := u.Mend(); mend != "" {
 		text += "; " + mend
 	}
 	return text
+}
+
+// Cause returns the reason and what lies behind it.
+func (u *Unavailable) Cause() string {
+	if u.Err == nil {
+		return string(u.Reason)
+	}
+	return fmt.Sprintf("%s: %v", u.Reason, u.Err)
 }
 
 // Unwrap returns the cause.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/slicewatch/slicewatch/bpf"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 )
 
@@ -43,7 +44,9 @@ type Node struct {
 	CgroupHint string
 	// MaxOpenFiles is as in cgroupfs.FileReaderConfig.MaxOpen.
 	MaxOpenFiles int
-	System       System
+	// Programs are the eBPF programs that were tried, or why they were not.
+	Programs []bpf.Status
+	System   System
 }
 
 // check is one question to a node.
@@ -84,6 +87,9 @@ func Examine(node Node) []Result {
 		result := c.run(e)
 		result.Check = c.name
 		results = append(results, result)
+	}
+	for _, status := range node.Programs {
+		results = append(results, checkProgram(e, status))
 	}
 	return results
 }

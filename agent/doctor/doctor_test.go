@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/slicewatch/slicewatch/bpf"
+	"github.com/slicewatch/slicewatch/bpf/iterator"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/cgroupfs/fixturetree"
 )
@@ -34,6 +36,7 @@ func node(t *testing.T) Node {
 	write(t, proc, "swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")
 	return Node{
 		CgroupFS: root, ProcFS: proc, SysFS: sys, State: state,
+		Programs: []bpf.Status{{Program: "cgroup_iterator", How: "iter.s/cgroup"}},
 		System: System{
 			KernelRelease: "6.12.107+deb13-cloud-arm64",
 			Machine:       "aarch64",
@@ -102,6 +105,7 @@ func brokenNode(t *testing.T) Node {
 	write(t, n.ProcFS, "sys/fs/inotify/max_user_watches", "8\n")
 	n.System.KernelRelease, n.System.PageBytes, n.System.Capabilities = "5.4.0-200-generic", 65536, 0
 	n.System.KeptFiles = func(string, int) (int, error) { return 64, nil }
+	n.Programs = programs(bpf.Status{Err: &bpf.Unavailable{Program: iterator.Name, Reason: bpf.NoBTF}})
 	n.System.OpenFiles = 320
 	n.System.Writable = func(string) error { return unix.EROFS }
 	n.System.CheckRoot = func(dir string) error {
@@ -160,6 +164,12 @@ func TestEveryComplaintHasCostAndMend(t *testing.T) {
 	}
 }
 
+// programs is what became of the iterator.
+func programs(s bpf.Status) []bpf.Status {
+	s.Program, s.Without = iterator.Name, iterator.Without
+	return []bpf.Status{s}
+}
+
 // single is a node with one thing changed, and what one check says then.
 type single struct {
 	check  string
@@ -200,7 +210,27 @@ func TestSystem(t *testing.T) {
 			Degraded, "/var/lib/slicewatch is inside the container and goes with it"},
 		"state to be made": {"state", func(_ *testing.T, n *Node) { n.State += "/a/b" }, OK, "/var/lib/slicewatch/a/b is not there yet and can be made"},
 		"no capabilities": {"capabilities", func(_ *testing.T, n *Node) { n.System.Capabilities = 0 },
-			OK, "none for eBPF, which this version does not use"},
+			Degraded, "none for eBPF"},
+		"one capability": {"capabilities", func(_ *testing.T, n *Node) { n.System.Capabilities = 1 << capBPF }, Degraded, "BPF"},
+		"all rights":     {"capabilities", func(_ *testing.T, n *Node) { n.System.Capabilities = 1 << capSysAdmin }, OK, "SYS_ADMIN"},
+		"no capabilities and eBPF switched off": {"capabilities", func(_ *testing.T, n *Node) {
+			n.System.Capabilities, n.Programs = 0, programs(bpf.Status{Err: &bpf.Unavailable{Reason: bpf.SwitchedOff}})
+		}, OK, "none for eBPF"},
+		"program switched off": {"bpf-cgroup-iterator", func(_ *testing.T, n *Node) {
+			n.Programs = programs(bpf.Status{Err: &bpf.Unavailable{Reason: bpf.SwitchedOff}})
+		}, Skipped, "switched off (--bpf=off)"},
+		"program without rights": {"bpf-cgroup-iterator", func(_ *testing.T, n *Node) {
+			n.Programs = programs(bpf.Status{Err: bpf.Explain("cgroup_iterator", unix.EPERM)})
+		}, Degraded, "no permission: operation not permitted"},
+		"program with less than all": {"bpf-cgroup-iterator", func(_ *testing.T, n *Node) {
+			n.Programs = programs(bpf.Status{How: "raw_tp/mark_victim", Err: bpf.Explain("oom", unix.EACCES)})
+		}, Degraded, "raw_tp/mark_victim, but perf events are restricted: permission denied"},
+		"program that fails otherwise": {"bpf-cgroup-iterator", func(_ *testing.T, n *Node) {
+			n.Programs = programs(bpf.Status{Err: errors.New("close: bad file")})
+		}, Degraded, "close: bad file"},
+		"files when the iterator works": {"open-files", func(_ *testing.T, n *Node) {
+			n.Programs = programs(bpf.Status{How: "iter.s/cgroup"})
+		}, OK, "RLIMIT_NOFILE 1048576: 8192 can be kept open, 30 are needed for 30 cgroups"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { test.run(t, shared) })

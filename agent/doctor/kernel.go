@@ -95,41 +95,6 @@ func checkPlatform(e *examination) Result {
 	return ok("%s", found)
 }
 
-func checkBTF(e *examination) Result {
-	name := filepath.Join(e.node.SysFS, "kernel", "btf", "vmlinux")
-	info, err := os.Stat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return ok("none (no CONFIG_DEBUG_INFO_BTF), which this version does not need")
-	case err != nil:
-		return ok("cannot be seen (%v), which this version does not need", err)
-	}
-	return ok("%d KiB, which this version does not use", info.Size()>>10)
-}
-
-// Capability numbers of linux/capability.h.
-const (
-	capSysAdmin = 21
-	capPerfmon  = 38
-	capBPF      = 39
-)
-
-func checkCapabilities(e *examination) Result {
-	var have []string
-	for _, c := range [...]struct {
-		bit  uint
-		name string
-	}{{capSysAdmin, "SYS_ADMIN"}, {capPerfmon, "PERFMON"}, {capBPF, "BPF"}} {
-		if e.node.System.Capabilities>>c.bit&1 == 1 {
-			have = append(have, c.name)
-		}
-	}
-	if len(have) == 0 {
-		return ok("none for eBPF, which this version does not use")
-	}
-	return ok("%s; this version uses no eBPF and needs none of them", strings.Join(have, ", "))
-}
-
 func checkSwap(e *examination) Result {
 	content, err := os.ReadFile(filepath.Join(e.node.ProcFS, "swaps"))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -3,6 +3,7 @@
 package iterator
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -21,6 +22,10 @@ const cgroupRoot = "/sys/fs/cgroup"
 func TestMain(m *testing.M) {
 	if code, ok := work.Main(os.Args[1:], os.Stderr); ok {
 		os.Exit(code)
+	}
+	if err, ok := chore(os.Args[1:]); ok {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }

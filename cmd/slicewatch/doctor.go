@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/slicewatch/slicewatch/agent"
 	"github.com/slicewatch/slicewatch/agent/config"
 	"github.com/slicewatch/slicewatch/agent/doctor"
 )
@@ -17,7 +18,7 @@ import (
 func doctorCommand(app *kingpin.Application) subcommand {
 	clause := app.Command("doctor", doctorHelp)
 	flags := config.Register(clause,
-		"path.cgroupfs", "path.procfs", "path.state", "cgroup.root", "cgroup.max-open-files")
+		"path.cgroupfs", "path.procfs", "path.state", "cgroup.root", "cgroup.max-open-files", "bpf")
 	sysfs := clause.Flag("path.sysfs", "Where the host's sys is mounted.").Default("/sys").String()
 	output := clause.Flag("output", "Form of the output: table or json.").Short('o').Default("table").Enum("table", "json")
 	return subcommand{clause: clause, run: func(_ context.Context, in invocation) int {
@@ -36,6 +37,7 @@ func doctorCommand(app *kingpin.Application) subcommand {
 			State:        settings.Paths.State,
 			CgroupHint:   settings.Cgroup.Root,
 			MaxOpenFiles: settings.Cgroup.MaxOpenFiles,
+			Programs:     agent.Programs(settings),
 			System:       system,
 		})
 		if *output == "json" {
