@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	if code, ok := work.Main(os.Args[1:], os.Stderr); ok {
 		os.Exit(code)
 	}
-	if err, ok := chore(os.Args[1:]); ok {
+	if err := chore(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

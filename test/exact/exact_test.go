@@ -170,10 +170,11 @@ func TestFrozenTree(t *testing.T) {
 		name       string
 		spec       kubetree.Spec
 		pods, each int
+		bpf        string
 	}{
-		{"systemd containerd", kubetree.Spec{MemoryQoS: true}, 110, 2},
-		{"cgroupfs cri-o", kubetree.Spec{Driver: kubetree.Cgroupfs, Runtime: kubetree.CRIO, Seed: 2}, 14, 1},
-		{"kind docker", kubetree.Spec{CgroupRoot: "/kubelet", Runtime: kubetree.Docker, Seed: 3}, 14, 1},
+		{"systemd containerd", kubetree.Spec{MemoryQoS: true}, 110, 2, "auto"},
+		{"cgroupfs cri-o", kubetree.Spec{Driver: kubetree.Cgroupfs, Runtime: kubetree.CRIO, Seed: 2}, 14, 1, "off"},
+		{"kind docker", kubetree.Spec{CgroupRoot: "/kubelet", Runtime: kubetree.Docker, Seed: 3}, 14, 1, "required"},
 	} {
 		t.Run(layout.name, func(t *testing.T) {
 			if testing.Short() && layout.pods > 14 {
@@ -188,7 +189,10 @@ func TestFrozenTree(t *testing.T) {
 			if err := tree.Frozen(ctx, layout.pods, layout.each, func(s string) { t.Log(s) }); err != nil {
 				t.Fatal(err)
 			}
-			a := start(t, settings(t))
+			cfg := settings(t)
+			cfg.Flags = []string{"--bpf=" + layout.bpf}
+			a := start(t, cfg)
+			mustReadThrough(t, a, layout.bpf != "off")
 			var got Series
 			var n node
 			whileStill(t, tree, func() string {

@@ -30,6 +30,7 @@ func TestLiveTree(t *testing.T) {
 		}
 	}
 	a := start(t, settings(t))
+	mustReadThrough(t, a, true)
 	nextSweep(t, a)
 	compared := 0
 	for range 5 {

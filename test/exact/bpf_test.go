@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exact
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/slicewatch/slicewatch/test/kubetree"
+)
+
+// mustReadThrough holds that the agent reads the way that the test is about.
+func mustReadThrough(t *testing.T, a *Agent, iterator bool) {
+	t.Helper()
+	sources, err := a.Metrics("/metrics", "slicewatch_source_up")
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := sources[labelled("slicewatch_source_up", map[string]string{"source": "cgroup_iterator"})] == 1
+	if up != iterator {
+		t.Fatalf("the eBPF iterator is in use: %t, want %t\n%s", up, iterator, a.Log())
+	}
+}
+
+// TestRequiredWithoutRights holds that an agent that must use eBPF and may not
+// says so and does not start.
+func TestRequiredWithoutRights(t *testing.T) {
+	tree := newTree(t, kubetree.Spec{})
+	if _, err := tree.AddPod(kubetree.PodSpec{Name: "a", Containers: []kubetree.ContainerSpec{{Name: "a"}}}); err != nil {
+		t.Fatal(err)
+	}
+	const nobody = 65534
+	a, err := StartAgent(Config{StateDir: t.TempDir(), UID: nobody, Flags: []string{"--bpf=required"}})
+	if err == nil {
+		_ = a.Kill()
+		t.Fatal("it started")
+	}
+	for _, want := range []string{"--bpf=required", "cgroup_iterator", "no permission", "BPF and PERFMON"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not said:\n%v", want, err)
+		}
+	}
+}
+
+// TestDoctorTriesThePrograms holds that the doctor really loads them.
+func TestDoctorTriesThePrograms(t *testing.T) {
+	tree := newTree(t, kubetree.Spec{})
+	if _, err := tree.AddPod(kubetree.PodSpec{Name: "a", Containers: []kubetree.ContainerSpec{{Name: "a"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exec.LookPath(agentBinary); err != nil {
+		t.Skip(ErrNoBinary)
+	}
+	for flag, want := range map[string]string{
+		"--bpf=auto": "bpf-cgroup-iterator  ok        iter.s/cgroup",
+		"--bpf=off":  "bpf-cgroup-iterator  skipped   switched off",
+	} {
+		out, err := exec.Command(agentBinary, "doctor", flag).Output()
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("doctor %s does not say %q (%v):\n%s", flag, want, err, out)
+		}
+	}
+}
