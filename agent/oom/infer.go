@@ -40,7 +40,7 @@ func (k *Keeper) settleDebt(n *node, now time.Time) {
 	}
 	if heir := k.heir(n); heir != nil {
 		heir.inherit(n.debt.positive(), k.sweep)
-		n.debt = tally{}
+		n.debt, k.changed = tally{}, true
 		return
 	}
 	if quiet <= patience {
@@ -59,22 +59,38 @@ func (k *Keeper) settleDebt(n *node, now time.Time) {
 }
 
 // heir returns the child that counts which only its parent shows are of most
-// likely: one that ended lately and that events told kills of, else the one that
-// used most memory when it was last read.
+// likely. It ended about when its parent showed them; of several it is the one
+// that events told kills of, then an application's, then one that was gone when
+// the counts were seen, but not long before, then the one that used most memory when last read.
 func (k *Keeper) heir(of *node) *node {
 	var best *node
+	likelier := func(a, b *node) bool {
+		return cmp.Or(
+			cmp.Compare(k.toldBelow(a), k.toldBelow(b)),
+			compareBool(a.role != sandbox, b.role != sandbox),
+			compareBool(a.endedSweep <= of.debtAt, b.endedSweep <= of.debtAt),
+			cmp.Compare(a.endedSweep, b.endedSweep),
+			cmp.Compare(a.usage, b.usage),
+			cmp.Compare(a.id, b.id),
+		) > 0
+	}
 	for _, n := range k.nodes {
-		// It went after it was read last, which its parent was a sweep later
-		// at the latest.
 		lately := n.endedSweep+hitSweeps/2 >= of.debtAt
-		if n.parent != of || n.ended.IsZero() || !lately || n.role == sandbox && best != nil {
-			continue
-		}
-		if best == nil || best.role == sandbox || cmp.Or(cmp.Compare(k.toldBelow(n), k.toldBelow(best)), cmp.Compare(n.usage, best.usage), cmp.Compare(n.id, best.id)) > 0 {
+		if n.parent == of && !n.ended.IsZero() && lately && (best == nil || likelier(n, best)) {
 			best = n
 		}
 	}
 	return best
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }
 
 func (k *Keeper) toldBelow(n *node) int64 {
@@ -163,6 +179,13 @@ func (k *Keeper) countLeftover(l leftover, now time.Time) {
 		k.missed += uint64(max(l.tally.kills-l.tally.groups, 1))
 	}
 	kills, processes := n.killsIn(l.tally)
+	if at := n.lastGroup; l.tally.groups == 0 && at.sweep > 0 && k.sweep-at.sweep <= lateSweeps {
+		// Victims of that group whose events were lost are no kill of their own.
+		if s := k.seriesOf(n); s != nil {
+			s.processes[at.scope] += uint64(processes)
+		}
+		return
+	}
 	const mostRecords = 16 // of one container at once
 	for i, scope := range k.infer(n, kills) {
 		d := death{node: n, at: cmp.Or(n.grewAt, now), processes: 1, group: l.tally.groups > 0, scope: scope, source: snapshot.OOMFromFiles}

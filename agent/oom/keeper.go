@@ -55,6 +55,9 @@ const (
 	keepEnded = 2 * time.Minute
 	// minuteBefore is how much of the flight recorder goes into a record.
 	minuteBefore = time.Minute
+	// firstSweep is the number of the first sweep. Those before it were another
+	// keeper's.
+	firstSweep = 1 << 20
 )
 
 // Keeper keeps account of OOM kills. It is for one goroutine, the sampler's,
@@ -67,7 +70,7 @@ type Keeper struct {
 
 	nodes map[uint64]*node
 	book  book
-	// sweep counts the sweeps, beginning with 1 for the first.
+	// sweep counts the sweeps, from firstSweep.
 	sweep uint64
 	// resumed says that a state was loaded: what it does not have is new.
 	resumed bool
@@ -96,7 +99,7 @@ func New(cfg Config) *Keeper {
 	}
 	return &Keeper{
 		cfg: cfg, log: cfg.Logger, nodes: map[uint64]*node{}, book: newBook(),
-		closed: map[incidentKey]closedIncident{}, sweep: 1,
+		closed: map[incidentKey]closedIncident{}, sweep: firstSweep,
 	}
 }
 
@@ -108,7 +111,9 @@ func (k *Keeper) SetEvents(up bool) { k.events = up }
 // Observe takes what a living cgroup says now. Parents come before their
 // children.
 func (k *Keeper) Observe(c *cgroupfs.Cgroup, r *cgroupfs.Reading, now time.Time) {
-	k.of(c).note(r, k.sweep == 1 && !k.resumed, k.sweep, now)
+	if k.of(c).note(r, k.sweep == firstSweep && !k.resumed, k.sweep, now) {
+		k.changed = true
+	}
 }
 
 func (k *Keeper) of(c *cgroupfs.Cgroup) *node {
@@ -174,7 +179,7 @@ func (k *Keeper) end(n *node, now time.Time) {
 // writes down what changed, so that nothing is shown that a killed agent would
 // forget.
 func (k *Keeper) Finish(now time.Time) {
-	if k.sweep == 1 && k.resumed {
+	if k.sweep == firstSweep && k.resumed {
 		k.endUnseen(now)
 	}
 	k.askNames()

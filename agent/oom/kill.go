@@ -217,6 +217,9 @@ func (k *Keeper) closeIncident(in *incident, now time.Time) {
 		})
 	}
 	k.closed[in.key] = closedIncident{k.sweep, d.scope}
+	if d.group {
+		n.lastGroup = k.closed[in.key]
+	}
 	k.count(&d, now)
 }
 

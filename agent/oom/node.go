@@ -104,6 +104,7 @@ type node struct {
 	// what events explain that the counts have not shown yet.
 	settled, told tally
 	toldAt        uint64
+	lastGroup     closedIncident // the newest group kill that events told
 	// grew is the sweep in which something unsettled grew last, since the first.
 	grew, since uint64
 	grewAt      time.Time
@@ -125,8 +126,9 @@ func tallyOf(r *cgroupfs.Reading) (t tally, ok bool) {
 	return tally{int64(kills), int64(groups), int64(ooms)}, ok
 }
 
-// note takes over a reading. A first one that is no news only sets the base.
-func (n *node) note(r *cgroupfs.Reading, base bool, sweep uint64, now time.Time) {
+// note takes over a reading and says whether anything was counted anew. A
+// first one that is no news only sets the base.
+func (n *node) note(r *cgroupfs.Reading, base bool, sweep uint64, now time.Time) bool {
 	if v, ok := r.Get(cgroupfs.MemoryMax); ok {
 		n.limit = snapshot.Amount{N: int64(v), Known: v != cgroupfs.Unlimited}
 	}
@@ -137,24 +139,25 @@ func (n *node) note(r *cgroupfs.Reading, base bool, sweep uint64, now time.Time)
 	n.group = n.group || group == 1
 	t, ok := tallyOf(r)
 	if !ok {
-		return
+		return false
 	}
 	local, hasLocal := r.Get(cgroupfs.MemoryLocalEventOOM)
 	n.hasLocal, n.hasGroups = hasLocal, r.Has(cgroupfs.MemoryEventOOMGroupKill)
 	if base && !n.read {
 		n.read, n.seen, n.settled, n.seenLocal = true, t, t, int64(local)
-		return
+		return true
 	}
 	n.read = true
 	grown, grownLocal := t.minus(n.seen).positive(), max(int64(local)-n.seenLocal, 0)
 	n.seen, n.seenLocal = t, int64(local)
 	if grown == (tally{}) && grownLocal == 0 {
-		return
+		return false
 	}
 	n.grow(grown, grownLocal, sweep, now)
 	if n.parent != nil {
 		n.parent.owe(tally{}.minus(grown), sweep)
 	}
+	return true
 }
 
 // grow books what a cgroup counted anew.

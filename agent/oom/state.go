@@ -17,7 +17,8 @@ import (
 //
 //	version, boot id, last record id
 //	series*: class, named, namespace, pod, container, end, (scope, kills, processes)*
-//	cgroup*: id, parent's id, level, class, flags, series' index + 1, seen, local ooms, settled, told, debt
+//	cgroup*: id, parent's id, level, class, flags, series' index + 1, local ooms, hits, seen, settled, told, debt, and
+//	how many sweeps ago these last changed or the cgroup ended
 //
 // Numbers are varints, strings and lists have their length in front. The
 // records are JSON, as in the API.
@@ -40,7 +41,14 @@ const (
 	savedHasGroups
 	savedRead
 	savedEnded
+	savedUnsure
 )
+
+// maxAge is how many sweeps ago everything is long ago.
+const maxAge = 1000
+
+// ages are the sweeps that are saved as how long ago they are.
+func (n *node) ages() [4]*uint64 { return [4]*uint64{&n.endedSweep, &n.debtAt, &n.toldAt, &n.hits.at} }
 
 func (k *Keeper) write() {
 	counts, log := k.cfg.Counts, k.cfg.Log
@@ -74,7 +82,7 @@ func (k *Keeper) appendCounts(buf []byte) []byte {
 	}
 	buf = binary.AppendUvarint(buf, uint64(len(k.nodes)))
 	for _, n := range k.nodes {
-		buf = n.append(buf, index[n.series])
+		buf = n.append(buf, index[n.series], k.sweep)
 	}
 	return buf
 }
@@ -97,7 +105,7 @@ func (s *series) append(buf []byte) []byte {
 	return buf
 }
 
-func (n *node) append(buf []byte, series int) []byte {
+func (n *node) append(buf []byte, series int, sweep uint64) []byte {
 	buf = binary.AppendUvarint(buf, n.id)
 	parent := uint64(0)
 	if n.parent != nil {
@@ -106,13 +114,17 @@ func (n *node) append(buf []byte, series int) []byte {
 	buf = binary.AppendUvarint(buf, parent)
 	buf = append(buf, byte(n.level), byte(n.qos), flag(n.role == application, savedApplication)|flag(n.role == sandbox, savedSandbox)|
 		flag(n.group, savedGroup)|flag(n.hasLocal, savedHasLocal)|flag(n.hasGroups, savedHasGroups)|flag(n.read, savedRead)|
-		flag(!n.ended.IsZero(), savedEnded))
+		flag(!n.ended.IsZero(), savedEnded)|flag(n.unsure, savedUnsure))
 	buf = binary.AppendUvarint(buf, uint64(series))
 	buf = binary.AppendVarint(buf, n.seenLocal)
+	buf = binary.AppendVarint(buf, n.hits.n)
 	for _, t := range []tally{n.seen, n.settled, n.told, n.debt} {
 		buf = binary.AppendVarint(buf, t.kills)
 		buf = binary.AppendVarint(buf, t.groups)
 		buf = binary.AppendVarint(buf, t.ooms)
+	}
+	for _, at := range n.ages() {
+		buf = binary.AppendUvarint(buf, min(sweep-*at, maxAge))
 	}
 	return buf
 }
@@ -298,9 +310,12 @@ func (d *decoder) node(k *Keeper, parents map[*node]uint64) {
 	n.level, n.qos = cgroupfs.Level(d.byte()), cgroupfs.QoS(d.byte())
 	flags := d.byte()
 	index := d.uvarint()
-	n.seenLocal = d.varint()
+	n.seenLocal, n.hits.n = d.varint(), d.varint()
 	for _, t := range []*tally{&n.seen, &n.settled, &n.told, &n.debt} {
 		t.kills, t.groups, t.ooms = d.varint(), d.varint(), d.varint()
+	}
+	for _, at := range n.ages() {
+		*at = firstSweep - 1 - min(d.uvarint(), maxAge)
 	}
 	switch {
 	case d.err != nil:
@@ -314,7 +329,7 @@ func (d *decoder) node(k *Keeper, parents map[*node]uint64) {
 	}
 	n.role = role(flags&(savedApplication|savedSandbox)) % 3
 	n.group, n.hasLocal, n.hasGroups = flags&savedGroup != 0, flags&savedHasLocal != 0, flags&savedHasGroups != 0
-	n.read = flags&savedRead != 0
+	n.read, n.unsure = flags&savedRead != 0, flags&savedUnsure != 0
 	if flags&savedEnded != 0 {
 		n.ended = time.Unix(1, 0)
 	}
