@@ -30,6 +30,15 @@ Examples:
   slicewatch doctor --output=json
   kubectl exec -n monitoring daemonset/slicewatch -- slicewatch doctor`
 
+const oomsHelp = `Show the OOM kills that a running agent knows of, newest first.
+
+SCOPE is the level whose memory limit was hit. pod is usual: a pod's limit is the sum of its containers' limits, and the pause process counts as well. node is the node's own memory. LIMIT is that level's limit. MEMORY BEFORE is the container's memory in the minute before, as a share of that limit. The last column of -o wide says it in a sentence; json and yaml have everything.
+
+Examples:
+  slicewatch ooms
+  slicewatch ooms -n shop --since=1h -o wide
+  kubectl exec -n monitoring slicewatch-x7k2p -- slicewatch ooms -o yaml --limit=1`
+
 const metricsHelp = `Print the reference of all metric families, in Markdown.
 
 Example:

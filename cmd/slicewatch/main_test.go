@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/slicewatch/slicewatch/agent/checkpoint"
 	"github.com/slicewatch/slicewatch/cgroupfs/fixturetree"
 )
 
@@ -42,7 +44,7 @@ func TestScripts(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "fetch": fetch,
+			"exits": exits, "fetch": fetch, "leave-oom": leaveOOM, "spoil-oom": spoilOOM,
 		},
 	})
 }
@@ -96,4 +98,27 @@ func fetch(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no answer from %s within a minute", args[0])
+}
+
+// leaveOOM is "leave-oom DIRECTORY": it makes a state directory as an agent
+// leaves it that saw an OOM kill.
+func leaveOOM(ts *testscript.TestScript, neg bool, args []string) {
+	writeRecords(ts, neg, args, `{"version":1,"records":[{"id":1,"time":"2026-01-02T03:04:05Z","namespace":"shop","pod":"web-0","container":"server",
+		"qos":"burstable","scope":"pod","message":"the pod was full","limit":{"bytes":67108864},"processes":1,
+		"victims":[{"pid":12,"command":"node","anonBytes":1}],"source":"kernel"}]}`)
+}
+
+// spoilOOM is "spoil-oom DIRECTORY": it leaves records of a version to come.
+func spoilOOM(ts *testscript.TestScript, neg bool, args []string) {
+	writeRecords(ts, neg, args, `{"version":99}`)
+}
+
+func writeRecords(ts *testscript.TestScript, neg bool, args []string, records string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: leave-oom DIRECTORY")
+	}
+	journal, _, err := checkpoint.OpenJournal(args[0], "oom-records", slog.New(slog.DiscardHandler))
+	ts.Check(err)
+	ts.Check(journal.Write(func(buf []byte) []byte { return append(buf, records...) }))
+	ts.Check(journal.Close())
 }

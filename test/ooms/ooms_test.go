@@ -295,8 +295,9 @@ func TestFromFiles(t *testing.T) {
 	n.restart(func() {
 		n.removeWhenKilled(n.pod("unwatched", 0, 24*mi, false, "grow step=2Mi every=2ms"))
 	})
-	// A pod that the agent has never seen has no names to count under.
-	n.still()
+	// Which container that was, the pod's own counters do not tell.
+	n.expect("unwatched", snapshot.ScopeUnknown, 1, 1)
+	n.wait()
 	alive := n.pod("between", 0, 24*mi, true, "child step=4Mi every=1ms pause=12s rounds=1")
 	time.Sleep(4 * time.Second)
 	n.restart(func() { time.Sleep(15 * time.Second) })
