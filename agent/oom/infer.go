@@ -200,6 +200,8 @@ func (k *Keeper) countLeftover(l leftover, now time.Time) {
 // killsIn returns how many OOMs are in what a container counted, and how many
 // processes they killed. A group kill counts its first victim twice.
 func (n *node) killsIn(t tally) (kills, processes int) {
+	const most = 1 << 16 // at once: more is not a count but damage
+	t = t.atMost(tally{most, most, most})
 	switch {
 	case t.groups > 0:
 		return int(t.groups), int(max(t.kills-t.groups, t.groups))
@@ -282,7 +284,7 @@ func (k *Keeper) limitAt(n *node, scope snapshot.OOMScope) *snapshot.OOMLimit {
 	return nil
 }
 
-func bytes(n uint64) snapshot.Amount {
+func amountOf(n uint64) snapshot.Amount {
 	return snapshot.Amount{N: int64(min(n, 1<<62)), Known: n != cgroupfs.Unlimited && n > 0}
 }
 

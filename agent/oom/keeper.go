@@ -55,6 +55,8 @@ const (
 	keepEnded = 2 * time.Minute
 	// minuteBefore is how much of the flight recorder goes into a record.
 	minuteBefore = time.Minute
+	// askSweeps is for how long the names of an ended container are asked for.
+	askSweeps = 60
 	// firstSweep is the number of the first sweep. Those before it were another
 	// keeper's.
 	firstSweep = 1 << 20
@@ -220,7 +222,8 @@ func (k *Keeper) askNames() {
 			continue
 		}
 		id := k.cfg.Names.Container(n.cgroup)
-		if !id.Known && k.sweep-n.endedSweep < uint64(keepEnded/time.Second)/2 && n.series != nil && n.series.any() {
+		age, killed := k.sweep-n.endedSweep, n.series != nil && n.series.any()
+		if !id.Known && (age < lateSweeps || killed && age < askSweeps) {
 			continue
 		}
 		n.asks = false

@@ -246,7 +246,7 @@ func (k *Keeper) limitOf(n *node, event *Kill, scope snapshot.OOMScope) *snapsho
 	case !event.LimitKnown:
 		return k.limitAt(n, scope)
 	}
-	limit := &snapshot.OOMLimit{CgroupID: event.Limit.ID, Bytes: bytes(event.LimitBytes), UsageBytes: bytes(event.UsageBytes)}
+	limit := &snapshot.OOMLimit{CgroupID: event.Limit.ID, Bytes: amountOf(event.LimitBytes), UsageBytes: amountOf(event.UsageBytes)}
 	if at := k.nodes[event.Limit.ID]; at != nil && at.cgroup != nil {
 		limit.Path = at.cgroup.Path
 	}

@@ -51,23 +51,22 @@ const maxAge = 1000
 func (n *node) ages() [4]*uint64 { return [4]*uint64{&n.endedSweep, &n.debtAt, &n.toldAt, &n.hits.at} }
 
 func (k *Keeper) write() {
-	counts, log := k.cfg.Counts, k.cfg.Log
-	if counts != nil && (k.changed || k.writeFailed) {
-		k.report(counts.Write(k.appendCounts))
+	if k.changed && k.cfg.Counts != nil {
+		k.changed = !k.report(k.cfg.Counts.Write(k.appendCounts))
 	}
-	if log != nil && (k.recorded || k.writeFailed) {
-		k.report(log.Write(k.appendRecords))
+	if k.recorded && k.cfg.Log != nil {
+		k.recorded = !k.report(k.cfg.Log.Write(k.appendRecords))
 	}
-	k.changed, k.recorded = false, false
 }
 
-// report logs the first failure in a row. What could not be written is written
-// the next time.
-func (k *Keeper) report(err error) {
+// report logs the first failure in a row and says whether there was none. What
+// could not be written is written the next time.
+func (k *Keeper) report(err error) bool {
 	if err != nil && !k.writeFailed {
 		k.log.Warn("OOM kills could not be written down; a restart of the agent may count some of them anew", "error", err)
 	}
 	k.writeFailed = err != nil
+	return err == nil
 }
 
 func (k *Keeper) appendCounts(buf []byte) []byte {
@@ -88,7 +87,7 @@ func (k *Keeper) appendCounts(buf []byte) []byte {
 }
 
 func (s *series) append(buf []byte) []byte {
-	buf = append(buf, byte(s.key.qos), flag(s.key.named, 1))
+	buf = append(buf, byte(s.key.qos), bit(s.key.named, 1))
 	buf = appendString(buf, s.key.namespace)
 	buf = appendString(buf, s.key.pod)
 	buf = appendString(buf, s.key.container)
@@ -112,9 +111,9 @@ func (n *node) append(buf []byte, series int, sweep uint64) []byte {
 		parent = n.parent.id
 	}
 	buf = binary.AppendUvarint(buf, parent)
-	buf = append(buf, byte(n.level), byte(n.qos), flag(n.role == application, savedApplication)|flag(n.role == sandbox, savedSandbox)|
-		flag(n.group, savedGroup)|flag(n.hasLocal, savedHasLocal)|flag(n.hasGroups, savedHasGroups)|flag(n.read, savedRead)|
-		flag(!n.ended.IsZero(), savedEnded)|flag(n.unsure, savedUnsure))
+	buf = append(buf, byte(n.level), byte(n.qos), bit(n.role == application, savedApplication)|bit(n.role == sandbox, savedSandbox)|
+		bit(n.group, savedGroup)|bit(n.hasLocal, savedHasLocal)|bit(n.hasGroups, savedHasGroups)|bit(n.read, savedRead)|
+		bit(!n.ended.IsZero(), savedEnded)|bit(n.unsure, savedUnsure))
 	buf = binary.AppendUvarint(buf, uint64(series))
 	buf = binary.AppendVarint(buf, n.seenLocal)
 	buf = binary.AppendVarint(buf, n.hits.n)
@@ -129,9 +128,9 @@ func (n *node) append(buf []byte, series int, sweep uint64) []byte {
 	return buf
 }
 
-func flag(set bool, bit byte) byte {
+func bit(set bool, value byte) byte {
 	if set {
-		return bit
+		return value
 	}
 	return 0
 }
