@@ -48,7 +48,7 @@ func readLooks(t *testing.T, file string) []look {
 			continue
 		}
 		parts := eventsLine.FindStringSubmatch(line)
-		if parts == nil || strings.HasSuffix(parts[1], "*") {
+		if len(parts) == 0 || strings.HasSuffix(parts[1], "*") {
 			continue // it says that something went while it was read
 		}
 		var r cgroupfs.Reading

@@ -4,9 +4,9 @@ package oom
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -73,7 +73,7 @@ func TestAnotherBootKeepsCounts(t *testing.T) {
 func TestWhatCannotBeReadIsRefused(t *testing.T) {
 	w := used(t)
 	for name, state := range map[string][]byte{
-		"empty": {}, "another version": {2}, "cut": w.counts.state[:len(w.counts.state)-3], "more": append(w.counts.state[:len(w.counts.state):len(w.counts.state)], 1),
+		"empty": {}, "another version": {2}, "cut": w.counts.state[:len(w.counts.state)-3], "more": append(slices.Clip(w.counts.state), 1),
 	} {
 		k := New(Config{BootID: "boot", Logger: slog.New(slog.DiscardHandler)})
 		if err := k.LoadCounts(state, w.now); !errors.Is(err, ErrState) || len(k.nodes) != 0 || k.resumed {
@@ -117,7 +117,7 @@ func FuzzState(f *testing.F) {
 	f.Add(w.counts.state, w.log.state)
 	f.Add([]byte{1, 0, 0, 0, 0}, []byte(`{"version":1}`))
 	f.Fuzz(func(t *testing.T, counts, records []byte) {
-		quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+		quiet := slog.New(slog.DiscardHandler)
 		k := New(Config{BootID: "boot", Logger: quiet})
 		if err := errors.Join(k.LoadCounts(counts, w.now), k.LoadRecords(records)); err != nil {
 			if !errors.Is(err, ErrState) {
