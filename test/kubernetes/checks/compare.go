@@ -11,12 +11,9 @@ import (
 	"strings"
 )
 
-// levelLabels are the labels that every series of a level has.
-var levelLabels = []string{"namespace", "pod", "container", "qos"}
-
 // Exported collects the values of one subject's measures: the series whose
-// names start with prefix and whose level labels are those given. names and
-// values of level are in turn.
+// names start with prefix and whose labels include all of level, which are
+// left out of the keys.
 func Exported(s Scrape, prefix string, level map[string]string) Measures {
 	m := Measures{}
 	for _, one := range s.All {
@@ -26,7 +23,7 @@ func Exported(s Scrape, prefix string, level map[string]string) Measures {
 		}
 		var extra []string
 		for name := range one.Labels {
-			if !slices.Contains(levelLabels, name) {
+			if _, known := level[name]; !known {
 				extra = append(extra, name)
 			}
 		}

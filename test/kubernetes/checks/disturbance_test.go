@@ -69,7 +69,7 @@ func eventually(t *testing.T, check func(ctx context.Context) error) {
 		select {
 		case <-ctx.Done():
 			t.Fatalf("not within %s: %v", recovery, err)
-		case <-time.After(time.Second):
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
@@ -176,18 +176,7 @@ func TestAgentRestarts(t *testing.T) {
 	if err := c.API.CoreV1().Pods(install.Namespace).Delete(t.Context(), pod.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func(ctx context.Context) error {
-		next, err := AgentPod(ctx, c)
-		if err != nil {
-			return err
-		}
-		if next.UID == pod.UID {
-			return fmt.Errorf("pod %s is still there", pod.Name)
-		}
-		agent = NewAgent(c, next)
-		_, err = agent.Get(ctx, "/-/ready")
-		return err
-	})
+	_, agent = nextAgent(t, c, pod)
 	eventually(t, func(ctx context.Context) error { return sourceIs(ctx, agent, "kubernetes", true) })
 	namesStay(t, agent, ids, names(before, ids))
 	after, err := agent.ScrapeAfter(t.Context())

@@ -107,7 +107,9 @@ slicewatch_pod_pids{namespace="n",pod="p",qos="burstable"} 7
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := Exported(s, "slicewatch_container_", map[string]string{"namespace": "n", "pod": "p", "container": "c"})
+	got := Exported(s, "slicewatch_container_", map[string]string{
+		"namespace": "n", "pod": "p", "container": "c", "qos": "burstable",
+	})
 	want := Measures{"pids": 3, "memory_events_total{event=oom,scope=local}": 2}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Exported (-want +got):\n%s", diff)

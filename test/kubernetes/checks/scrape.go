@@ -163,8 +163,11 @@ func (a *Agent) Get(ctx context.Context, path string) (string, error) {
 }
 
 // Scrape fetches and parses /metrics.
-func (a *Agent) Scrape(ctx context.Context) (Scrape, error) {
-	body, err := a.Get(ctx, "/metrics")
+func (a *Agent) Scrape(ctx context.Context) (Scrape, error) { return a.ScrapePath(ctx, "/metrics") }
+
+// ScrapePath fetches and parses an exposition.
+func (a *Agent) ScrapePath(ctx context.Context, path string) (Scrape, error) {
+	body, err := a.Get(ctx, path)
 	if err != nil {
 		return Scrape{}, err
 	}

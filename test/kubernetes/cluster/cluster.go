@@ -153,7 +153,7 @@ func newCluster(config Config, r record) *Cluster {
 	c := &Cluster{Arch: r.Arch, Driver: r.Driver, directory: config.Directory, log: config.Log}
 	c.Plane = controlplane.Plane{
 		Directory: filepath.Join(config.Directory, "control-plane"), Programs: r.Programs,
-		Processes: processes, Ports: r.Ports, Log: config.Log,
+		Processes: processes, Ports: r.Ports, WithoutControllers: config.WithoutControllers, Log: config.Log,
 	}
 	c.machine = node.Node{
 		Directory: filepath.Join(config.Directory, "node"), Processes: processes, Port: r.Ports.Node, Log: config.Log,

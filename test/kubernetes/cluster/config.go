@@ -49,7 +49,10 @@ type Config struct {
 	// WithoutNode leaves the node out: an API server to try manifests and
 	// clients on.
 	WithoutNode bool
-	Log         *slog.Logger
+	// WithoutControllers leaves the controller manager and the scheduler out:
+	// nobody but the caller changes an object then.
+	WithoutControllers bool
+	Log                *slog.Logger
 }
 
 // The cgroup drivers.

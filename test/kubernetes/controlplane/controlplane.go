@@ -54,7 +54,10 @@ type Plane struct {
 	Programs  components.Paths
 	Processes process.Group
 	Ports     Ports
-	Log       *slog.Logger
+	// WithoutControllers leaves etcd and the API server alone, so that objects
+	// stay as they are made.
+	WithoutControllers bool
+	Log                *slog.Logger
 }
 
 // Ports are on 127.0.0.1.
@@ -96,11 +99,10 @@ func (p Plane) Start(ctx context.Context, now time.Time) (*pki.Authority, error)
 	if err := p.AwaitAPIServer(ctx); err != nil {
 		return nil, err
 	}
-	if err := p.start(controller, p.controllerFlags(files)); err != nil {
-		return nil, err
-	}
-	if err := p.start(scheduler, p.schedulerFlags(files)); err != nil {
-		return nil, err
+	if !p.WithoutControllers {
+		if err := errors.Join(p.start(controller, p.controllerFlags(files)), p.start(scheduler, p.schedulerFlags(files))); err != nil {
+			return nil, err
+		}
 	}
 	p.Log.Info("control plane is ready", "seconds", time.Since(started).Seconds(), "kubeconfig", p.Kubeconfig())
 	return authority, nil
@@ -112,6 +114,9 @@ func (p Plane) StartAPIServer() error { return p.start(apiServer, p.apiServerFla
 
 // StopAPIServer stops the API server alone.
 func (p Plane) StopAPIServer(ctx context.Context) error { return p.Processes.Stop(ctx, apiServer) }
+
+// APIServerPID returns the API server's process id.
+func (p Plane) APIServerPID() (int, error) { return p.Processes.PID(apiServer) }
 
 // Stop stops everything that Start started, last first.
 func (p Plane) Stop(ctx context.Context) error {

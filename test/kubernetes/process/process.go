@@ -90,6 +90,18 @@ func (g Group) Running(name string) (bool, error) {
 	return r.alive(), nil
 }
 
+// PID returns the process id of the program of that name, which runs.
+func (g Group) PID(name string) (int, error) {
+	r, err := g.read(name)
+	if err != nil {
+		return 0, fmt.Errorf("find the process of %s: %w", name, err)
+	}
+	if !r.alive() {
+		return 0, fmt.Errorf("%s has ended: %s", name, g.Tail(name))
+	}
+	return r.PID, nil
+}
+
 // Stop ends the program of that name: SIGTERM first, SIGKILL after 10 seconds.
 // One that does not run is no error.
 func (g Group) Stop(ctx context.Context, name string) error {

@@ -30,12 +30,12 @@ var expected = []workload{
 	{"burstable-requests", "burstable-requests", []string{"main"}},
 	{BestEffort, BestEffort, []string{"main"}},
 	{"critical", "critical", []string{"main"}},
-	{"pod-level", "pod-level", []string{"main"}},
+	{PodLevel, PodLevel, []string{"main"}},
 	{staticPod, staticPod + "-" + node.Name, []string{"main"}},
 	{"multi", "multi", []string{"side", "a", "b", "c"}},
 	{"starting", "starting", []string{"wait"}},
 	{"web", "web-", []string{"main"}},
-	{"db", "db-0", []string{"main"}},
+	{"db", StatefulPod, []string{"main"}},
 	{"per-node", "per-node-", []string{"main"}},
 	{"once", "once-", []string{"main"}},
 	{"often", "often-", []string{"main"}},
@@ -85,8 +85,8 @@ func (w workload) missing(pods []corev1.Pod) []string {
 	switch {
 	case pod.Name == OOM && !killed(pod):
 		missing = append(missing, OOM+"'s kill")
-	case pod.Name == Resized && resizing(pod):
-		missing = append(missing, Resized+"'s new resources")
+	case resizes[pod.Name] != nil && resizing(pod):
+		missing = append(missing, pod.Name+"'s new resources")
 	}
 	return missing
 }
@@ -111,10 +111,15 @@ func running(pod *corev1.Pod, container string) bool {
 	})
 }
 
+// sigkilled is the exit status of a process that ended by SIGKILL.
+const sigkilled = 128 + 9
+
 func killed(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
 		for _, ended := range []*corev1.ContainerStateTerminated{s.State.Terminated, s.LastTerminationState.Terminated} {
-			if ended != nil && ended.Reason == "OOMKilled" {
+			// On a busy node containerd misses the OOM event, and the reason is
+			// "Error"; nobody else kills it.
+			if ended != nil && ended.ExitCode == sigkilled {
 				return true
 			}
 		}
@@ -122,17 +127,25 @@ func killed(pod *corev1.Pod) bool {
 	})
 }
 
-// resizing says whether the container's actual requests are not yet those of
+// resizing says whether the container's actual resources are not yet those of
 // the spec.
 func resizing(pod *corev1.Pod) bool {
 	for _, status := range pod.Status.ContainerStatuses {
 		if status.Resources == nil {
 			return true
 		}
-		for name, want := range pod.Spec.Containers[0].Resources.Requests {
-			if got := status.Resources.Requests[name]; got.Cmp(want) != 0 {
-				return true
-			}
+		wanted := pod.Spec.Containers[0].Resources
+		if differ(wanted.Requests, status.Resources.Requests) || differ(wanted.Limits, status.Resources.Limits) {
+			return true
+		}
+	}
+	return false
+}
+
+func differ(wanted, actual corev1.ResourceList) bool {
+	for name, want := range wanted {
+		if got := actual[name]; got.Cmp(want) != 0 {
+			return true
 		}
 	}
 	return false

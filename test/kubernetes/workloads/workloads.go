@@ -14,14 +14,17 @@ import (
 	"bytes"
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -43,6 +46,10 @@ const (
 	OOM       = "oom"
 	High      = "high"
 	Resized   = "resized"
+	// StatefulPod is the name of every pod that the StatefulSet ever has.
+	StatefulPod = "db-0"
+	// PodLevel has resources of its own, apart from its container.
+	PodLevel = "pod-level"
 	// Ephemeral is the name of the ephemeral container in the pod BestEffort.
 	Ephemeral  = "debugger"
 	BestEffort = "besteffort"
@@ -55,31 +62,41 @@ var (
 	ResizedMemoryRequest = resource.MustParse("48Mi")
 )
 
+// throttledCPULimit is what Throttled is resized to.
+var throttledCPULimit = resource.MustParse("200m")
+
 // startTime is how long all of them may take: an emulated node on a busy
 // machine needs minutes.
 const startTime = time.Hour
 
-// Run starts whatever does not run yet, one after the other, and returns when
-// all of it runs. A node under emulation that has to start many pods at once
-// can be so busy that none of them starts in time, and all are tried again.
+// together is how many pods are started at the same time. A node under
+// emulation that has to start many can be so busy that none of them starts in
+// time, and all are tried again.
+const together = 3
+
+// Run starts whatever does not run yet, a few at a time, and returns when all
+// of it runs.
 func Run(ctx context.Context, c *cluster.Cluster, log *slog.Logger) error {
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	for _, name := range []string{"qos.yaml", "containers.yaml", "workloads.yaml", "stress.yaml"} {
-		if err := runFile(ctx, c, log, name); err != nil {
-			return err
-		}
-		log.Info("workloads run", "manifest", name, "seconds", time.Since(started).Seconds())
+	if err := makeNamespace(ctx, c); err != nil {
+		return fmt.Errorf("make namespace %s: %w", Namespace, err)
 	}
 	if err := placeStaticPod(ctx, c); err != nil {
 		return fmt.Errorf("start the static pod: %w", err)
 	}
+	if err := start(ctx, c, log); err != nil {
+		return err
+	}
+	log.Info("workloads are started", "seconds", time.Since(started).Seconds())
 	if err := addEphemeral(ctx, c); err != nil {
 		return fmt.Errorf("add an ephemeral container to pod %s: %w", BestEffort, err)
 	}
-	if err := resize(ctx, c); err != nil {
-		return fmt.Errorf("resize pod %s: %w", Resized, err)
+	for pod, change := range resizes {
+		if err := resize(ctx, c, pod, change); err != nil {
+			return fmt.Errorf("resize pod %s: %w", pod, err)
+		}
 	}
 	if err := await(ctx, c, log, Missing); err != nil {
 		return err
@@ -88,41 +105,69 @@ func Run(ctx context.Context, c *cluster.Cluster, log *slog.Logger) error {
 	return nil
 }
 
-// runFile applies the objects of a stored manifest one by one, each when the
-// one before runs.
-func runFile(ctx context.Context, c *cluster.Cluster, log *slog.Logger, name string) error {
-	content, err := manifests.ReadFile("manifests/" + name)
-	if err != nil {
-		return err
-	}
-	for document := range bytes.SplitSeq(content, []byte("\n---\n")) {
-		var object metav1.PartialObjectMetadata
-		if err := yaml.Unmarshal(document, &object); err != nil {
-			return fmt.Errorf("parse %s: %w", name, err)
-		}
-		if err := apply(ctx, c, document); err != nil {
-			return fmt.Errorf("apply %s of %s: %w", object.Name, name, err)
-		}
-		lacking := func(pods []corev1.Pod) []string { return missingOf(object.Name, pods) }
-		if err := await(ctx, c, log, lacking); err != nil {
+// start applies the stored manifests in order, each as soon as there is room
+// for one more that does not run yet.
+func start(ctx context.Context, c *cluster.Cluster, log *slog.Logger) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	room := make(chan struct{}, together)
+	var starting sync.WaitGroup
+	defer starting.Wait()
+	for _, name := range []string{"workloads.yaml", "qos.yaml", "containers.yaml", "stress.yaml"} {
+		content, err := manifests.ReadFile("manifests/" + name)
+		if err != nil {
 			return err
 		}
+		for document := range bytes.SplitSeq(content, []byte("\n---\n")) {
+			room <- struct{}{}
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			starting.Go(func() {
+				if err := startOne(ctx, c, log, document); err != nil {
+					cancel(fmt.Errorf("start what is in %s: %w", name, err))
+				}
+				<-room
+			})
+		}
 	}
-	return nil
+	starting.Wait()
+	return context.Cause(ctx)
 }
 
-// apply tries more than once: a new namespace has its service account, without
-// which there are no pods, only after a while.
+// startOne applies one object and returns when its pod runs.
+func startOne(ctx context.Context, c *cluster.Cluster, log *slog.Logger, manifest []byte) error {
+	var object metav1.PartialObjectMetadata
+	if err := yaml.Unmarshal(manifest, &object); err != nil {
+		return err
+	}
+	if err := apply(ctx, c, manifest); err != nil {
+		return fmt.Errorf("apply %s: %w", object.Name, err)
+	}
+	return await(ctx, c, log, func(pods []corev1.Pod) []string { return missingOf(object.Name, pods) })
+}
+
 func apply(ctx context.Context, c *cluster.Cluster, manifest []byte) error {
-	for try := 1; ; try++ {
-		err := c.Kubectl(ctx, bytes.NewReader(manifest), io.Discard, "apply", "--server-side", "--filename=-")
-		if err == nil || try == applyTries {
-			return err
+	return c.Kubectl(ctx, bytes.NewReader(manifest), io.Discard, "apply", "--server-side", "--filename=-")
+}
+
+// makeNamespace returns when the namespace has its service account, without
+// which there are no pods.
+func makeNamespace(ctx context.Context, c *cluster.Cluster) error {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}
+	_, err := c.API.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	for {
+		_, err := c.API.CoreV1().ServiceAccounts(Namespace).Get(ctx, "default", metav1.GetOptions{})
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(2 * time.Second):
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
@@ -155,20 +200,24 @@ func addEphemeral(ctx context.Context, c *cluster.Cluster) error {
 	return err
 }
 
-func resize(ctx context.Context, c *cluster.Cluster) error {
+// resizes are the changes to containers in pods that run.
+var resizes = map[string]func(*corev1.ResourceRequirements){
+	Resized: func(r *corev1.ResourceRequirements) {
+		r.Requests[corev1.ResourceCPU], r.Requests[corev1.ResourceMemory] = ResizedCPURequest, ResizedMemoryRequest
+	},
+	Throttled: func(r *corev1.ResourceRequirements) { r.Limits[corev1.ResourceCPU] = throttledCPULimit },
+}
+
+func resize(ctx context.Context, c *cluster.Cluster, name string, change func(*corev1.ResourceRequirements)) error {
 	pods := c.API.CoreV1().Pods(Namespace)
-	pod, err := pods.Get(ctx, Resized, metav1.GetOptions{})
+	pod, err := pods.Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
-	requests := pod.Spec.Containers[0].Resources.Requests
-	requests[corev1.ResourceCPU] = ResizedCPURequest
-	requests[corev1.ResourceMemory] = ResizedMemoryRequest
-	_, err = pods.UpdateResize(ctx, Resized, pod, metav1.UpdateOptions{})
+	change(&pod.Spec.Containers[0].Resources)
+	_, err = pods.UpdateResize(ctx, name, pod, metav1.UpdateOptions{})
 	return err
 }
-
-const applyTries = 5
 
 // await returns when nothing is lacking among the node's pods.
 func await(ctx context.Context, c *cluster.Cluster, log *slog.Logger, lacking func([]corev1.Pod) []string) error {

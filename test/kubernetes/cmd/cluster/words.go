@@ -107,10 +107,12 @@ func runChecks(ctx context.Context, config cluster.Config, keep bool) (err error
 	if err != nil {
 		return err
 	}
-	if err := install.Agent(ctx, c, config.Log); err != nil {
+	// The agent comes last: it looks at every cgroup once a second, which an
+	// emulated processor that starts pods feels.
+	if err := workloads.Run(ctx, c, config.Log); err != nil {
 		return err
 	}
-	if err := workloads.Run(ctx, c, config.Log); err != nil {
+	if err := install.Agent(ctx, c, config.Log); err != nil {
 		return err
 	}
 	source, err := cluster.Source(ctx, "test/kubernetes/checks")
