@@ -6,6 +6,7 @@ package checks
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"path"
 	"slices"
@@ -54,12 +55,8 @@ func levelProblems(t *testing.T, c *cluster.Cluster, agent *Agent) (problems map
 		}
 		compared++
 	}
-	for key, problem := range throttlingProblems(s) {
-		problems[key] = problem
-	}
-	for key, problem := range guaranteedProblems(s, before, after) {
-		problems[key] = problem
-	}
+	maps.Copy(problems, throttlingProblems(s))
+	maps.Copy(problems, guaranteedProblems(s, before, after))
 	return problems, compared
 }
 

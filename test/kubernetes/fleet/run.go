@@ -209,7 +209,7 @@ func (r runner) measure(
 		return row, err
 	}
 	row.fill(before, started, watching, changed)
-	r.log.Info("measured", "agents", name, "count", count, "seconds", row.All.Seconds(), "changes seen", running.changes.Load(),
+	r.log.Info("measured", "agents", name, "count", count, "seconds", row.All.Seconds(), "changes_seen", running.changes.Load(),
 		"complaints", running.refused.Load())
 	return row, nil
 }
