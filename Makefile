@@ -16,6 +16,7 @@ GOBUILD  := CGO_ENABLED=0 GOOS=linux go build -trimpath -buildvcs=false -ldflags
 CACHE    := .cache
 LINT_SUM := $(shell sha256sum test/tools/golangci-lint/go.sum | cut -c1-12)
 LINT     := $(CACHE)/tools/golangci-lint-$(LINT_SUM)
+HELM     := $(CACHE)/tools/helm-$(shell sha256sum test/tools/helm/go.sum | cut -c1-12)
 
 # What runs in emulated machines. arm64 with the newest kernel gets all of it;
 # the others what depends on kernel and architecture.
@@ -49,6 +50,17 @@ lint: $(LINT) ## the linters of .golangci.yml (built at the first use: 2 CPU min
 lint-fix: $(LINT) ## mend what the linters can mend by themselves
 	$(LINT) run --fix ./...
 
+.PHONY: charts-lint
+charts-lint: $(HELM) ## helm lint, with each of deploy/helm/values (builds helm at the first use: 3 CPU minutes)
+	$(HELM) lint --strict deploy/helm/slicewatch
+	for values in deploy/helm/values/*.yaml; do \
+		$(HELM) lint --strict --quiet --values "$$values" deploy/helm/slicewatch || exit 1; done
+
+$(HELM): test/tools/helm/go.sum
+	@echo "building helm"
+	@mkdir -p $(@D)
+	CGO_ENABLED=0 go -C test/tools/helm build -trimpath -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm
+
 $(LINT): test/tools/golangci-lint/go.sum
 	@echo "building golangci-lint"
 	@mkdir -p $(@D)
@@ -57,6 +69,12 @@ $(LINT): test/tools/golangci-lint/go.sum
 .PHONY: unit
 unit: compiler ## go test -race, with every skipped test and its reason
 	go test -race -json ./... | go run ./test/report
+
+# A module of its own: Helm and kustomize as libraries are not the product's.
+.PHONY: charts-test
+charts-test: ## the Helm chart and the kustomize overlays make the same objects, and refuse what is wrong
+	go -C test/charts vet ./...
+	go -C test/charts test -count=1 ./...
 
 # The race detector needs a C compiler.
 .PHONY: compiler

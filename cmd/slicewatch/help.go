@@ -44,4 +44,12 @@ const metricsHelp = `Print the reference of all metric families, in Markdown.
 Example:
   slicewatch metrics > metrics.md`
 
+const probeHelp = `Ask an agent over HTTP until it answers well, and print the beginning of the answer.
+
+The exit status is 1 if it did not within the time. It is for images that have no other program.
+
+Examples:
+  slicewatch probe http://127.0.0.1:9779/-/ready
+  slicewatch probe --token-file=/var/run/secrets/kubernetes.io/serviceaccount/token http://slicewatch.monitoring.svc:9779/metrics`
+
 const versionHelp = `Print the version, the commit and the platform.`

@@ -64,7 +64,9 @@ func run(ctx context.Context, in invocation) int {
 	// the process, here it only keeps the subcommand from running.
 	app.Terminate(func(code int) { status, ended = code, true })
 	app.HelpFlag.Short('h')
-	commands := []subcommand{agentCommand(app), doctorCommand(app), oomsCommand(app), metricsCommand(app), versionCommand(app)}
+	commands := []subcommand{
+		agentCommand(app), doctorCommand(app), oomsCommand(app), metricsCommand(app), probeCommand(app), versionCommand(app),
+	}
 
 	name, err := app.Parse(in.args)
 	switch {

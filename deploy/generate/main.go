@@ -47,7 +47,28 @@ func run(dir string) error {
 	if err != nil {
 		return err
 	}
-	return write(filepath.Join(dir, "dashboards", "configmaps.yaml"), content)
+	if err := write(filepath.Join(dir, "dashboards", "configmaps.yaml"), content); err != nil {
+		return err
+	}
+	return writeChart(filepath.Join(dir, "helm", "slicewatch", "files"), all)
+}
+
+// writeChart writes copies of the sources into the chart, which can contain
+// nothing that lies outside its directory.
+func writeChart(dir string, all []dashboards.Dashboard) error {
+	if err := write(filepath.Join(dir, "slicewatch.rules.yaml"), []byte(rules.Source())); err != nil {
+		return err
+	}
+	for _, d := range all {
+		content, err := d.JSON()
+		if err != nil {
+			return err
+		}
+		if err := write(filepath.Join(dir, d.File()), content); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func write(path string, content []byte) error {
