@@ -16,7 +16,11 @@ import (
 // child that ended: its own last counts were not read. It goes from the top of
 // the tree down, as a pod may have ended with its containers.
 func (k *Keeper) settleDebts(now time.Time) {
-	for level := cgroupfs.LevelKubepods; level < levelContainer; level++ {
+	owing := false
+	for _, n := range k.nodes {
+		owing = owing || n.debt != (tally{})
+	}
+	for level := cgroupfs.LevelKubepods; owing && level < levelContainer; level++ {
 		for _, n := range k.nodes {
 			if n.level == level && n.debt != (tally{}) {
 				k.settleDebt(n, now)

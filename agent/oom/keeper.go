@@ -77,6 +77,7 @@ type Keeper struct {
 	// resumed says that a state was loaded: what it does not have is new.
 	resumed bool
 	events  bool // the kernel tells kills
+	asking  bool // some node's names are asked for
 
 	open    []*incident
 	closed  map[incidentKey]closedIncident
@@ -171,6 +172,7 @@ func (k *Keeper) end(n *node, now time.Time) {
 	}
 	n.ended, n.endedSweep = now, k.sweep
 	n.asks = n.identity != nil && !n.identity.Known
+	k.asking = k.asking || n.asks
 	if n.series != nil && n.cgroup != nil {
 		n.series.detach(now)
 	}
@@ -217,6 +219,10 @@ func (k *Keeper) endUnseen(now time.Time) {
 
 // askNames looks whether ended containers got their names at last.
 func (k *Keeper) askNames() {
+	if !k.asking {
+		return
+	}
+	k.asking = false
 	for _, n := range k.nodes {
 		if !n.asks || k.cfg.Names == nil || n.cgroup == nil {
 			continue
@@ -224,6 +230,7 @@ func (k *Keeper) askNames() {
 		id := k.cfg.Names.Container(n.cgroup)
 		age, killed := k.sweep-n.endedSweep, n.series != nil && n.series.any()
 		if !id.Known && (age < lateSweeps || killed && age < askSweeps) {
+			k.asking = true
 			continue
 		}
 		n.asks = false

@@ -6,6 +6,7 @@ package checks
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/slicewatch/slicewatch/exporter"
 	"github.com/slicewatch/slicewatch/test/kubernetes/cluster"
 	"github.com/slicewatch/slicewatch/test/kubernetes/guestapi"
 	"github.com/slicewatch/slicewatch/test/kubernetes/node"
@@ -355,37 +357,73 @@ func infoOf(s Scrape, c Container) (Series, error) {
 }
 
 // TestKills checks that a container that the kernel kills again and again is
-// counted, and on which level.
+// counted once for each time, under its names, on the level whose limit it
+// was, and that each kill has its record.
 func TestKills(t *testing.T) {
-	_, _, agent := openWithWorkloads(t)
+	c, _, agent := openWithWorkloads(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	s, err := agent.Scrape(ctx)
+	// Counted from here on, as the agent may be younger than the workload.
+	kills, killsBefore, restartsBefore := 0.0, oomKills(t, agent), restartsOf(t, c, workloads.OOM)
+	for kills < 1 { // Kubernetes starts it again after up to five minutes
+		select {
+		case <-ctx.Done():
+			t.Fatalf("no further kill after all this time")
+		case <-time.After(5 * time.Second):
+		}
+		kills = oomKills(t, agent) - killsBefore
+	}
+	// Kubernetes tells a restart some time after the kill.
+	if restarts := restartsOf(t, c, workloads.OOM) - restartsBefore; kills > float64(restarts)+2 || kills < float64(restarts)-2 {
+		t.Errorf("%v kills and %d restarts", kills, restarts)
+	}
+	body, err := agent.Get(ctx, "/api/v1/ooms?namespace="+workloads.Namespace+"&pod="+workloads.OOM)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.Named("slicewatch_oom_kills_total")) == 0 {
-		t.Skip("this agent does not export slicewatch_oom_kills_total")
+	var list exporter.OOMList
+	if err := json.Unmarshal([]byte(body), &list); err != nil {
+		t.Fatal(err)
 	}
-	for {
-		kills := 0.0
-		for _, scope := range []string{"container", "pod"} {
-			value, err := s.One("slicewatch_oom_kills_total", "namespace", workloads.Namespace, "pod", workloads.OOM, "scope", scope)
-			if err != nil {
-				t.Fatal(err)
-			}
-			kills += value
+	if float64(list.Matching) < kills {
+		t.Errorf("%d records of %v kills", list.Matching, kills)
+	}
+	for _, r := range list.OOMs {
+		if r.Container != "hog" || r.Processes < 1 || r.Limit == nil || r.Message == "" {
+			t.Errorf("the record %+v lacks something", r)
 		}
-		if kills > 1 {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%v kills after all this time, want 2 at least", kills)
-		case <-time.After(5 * time.Second):
-		}
-		if s, err = agent.Scrape(ctx); err != nil {
+	}
+}
+
+// oomKills returns how often the workload that wants too much was killed, by
+// limits that it can have hit.
+func oomKills(t *testing.T, agent *Agent) float64 {
+	t.Helper()
+	s, err := agent.Scrape(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kills := 0.0
+	for _, scope := range []string{"container", "pod"} {
+		value, err := s.One("slicewatch_oom_kills_total", "namespace", workloads.Namespace, "pod", workloads.OOM, "scope", scope)
+		if err != nil {
 			t.Fatal(err)
 		}
+		kills += value
 	}
+	return kills
+}
+
+// restartsOf returns how often Kubernetes restarted the containers of a pod.
+func restartsOf(t *testing.T, c *cluster.Cluster, name string) int {
+	t.Helper()
+	restarts := 0
+	for _, pod := range podsOfNode(t, c) {
+		if pod.Namespace == workloads.Namespace && pod.Name == name {
+			for i := range pod.Status.ContainerStatuses {
+				restarts += int(pod.Status.ContainerStatuses[i].RestartCount)
+			}
+		}
+	}
+	return restarts
 }
