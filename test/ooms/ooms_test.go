@@ -242,9 +242,9 @@ func (n *node) records(query string) []*snapshot.OOMRecord {
 	return list.OOMs
 }
 
-// kill lets the kernel kill at every level, one after the other.
-func (n *node) killEverywhere(t *testing.T) {
-	n.t = t
+// killEverywhere lets the kernel kill at every level, one after the other.
+func (n *node) killEverywhere() {
+	n.t.Helper()
 	single := n.pod("child", 128*mi, 24*mi, true, "child step=4Mi every=1ms pause=1500ms rounds=4")
 	n.expect("child", snapshot.ScopeContainer, 4, 4)
 	n.wait()
@@ -269,7 +269,14 @@ func (n *node) killEverywhere(t *testing.T) {
 	n.expect("kubepods", snapshot.ScopeKubepods, 1, 1)
 	n.wait()
 	undo()
+
+	n.removeWhenKilled(n.pod("node", 0, 0, false, "grow step=8Mi every=1ms"))
+	n.expect("node", snapshot.ScopeNode, 1, 1)
+	n.wait()
 }
+
+// killsEverywhere is how many kills these are.
+const killsEverywhere = 9
 
 // removeWhenDone removes a container that lives on.
 func (n *node) removeWhenDone(c *kubetree.Container) {
@@ -282,14 +289,14 @@ func (n *node) removeWhenDone(c *kubetree.Container) {
 // TestFromFiles does without eBPF: what memory.events tells.
 func TestFromFiles(t *testing.T) {
 	n := newNode(t, "--bpf=off")
-	n.killEverywhere(t)
+	n.killEverywhere()
 	for _, r := range n.records("") {
-		if r.Source != snapshot.OOMFromFiles || len(r.Victims) > 0 || r.Limit == nil || !r.Limit.Bytes.Known {
+		if r.Source != snapshot.OOMFromFiles || len(r.Victims) > 0 || r.Scope != snapshot.ScopeNode && (r.Limit == nil || !r.Limit.Bytes.Known) {
 			t.Errorf("a record from files: %+v", r)
 		}
 	}
-	if got := len(n.records("")); got != 8 {
-		t.Errorf("%d records, want 8", got)
+	if got := len(n.records("")); got != killsEverywhere {
+		t.Errorf("%d records, want %d", got, killsEverywhere)
 	}
 	// What was killed while no agent looked is found, once.
 	n.restart(func() {
@@ -304,4 +311,66 @@ func TestFromFiles(t *testing.T) {
 	n.expect("between", snapshot.ScopeContainer, 1, 1)
 	n.wait()
 	n.removeWhenDone(alive)
+}
+
+// TestFromKernel does with eBPF, which tells all of a kill.
+func TestFromKernel(t *testing.T) {
+	n := newNode(t)
+	up, err := n.agent.Metrics("/metrics", "slicewatch_source_up")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if up[`slicewatch_source_up{source="oom"}`] != 1 {
+		t.Skip("the agent gets no OOM events from this kernel")
+	}
+	n.killEverywhere()
+	for _, r := range n.records("") {
+		n.checkRecord(r)
+	}
+	if got := len(n.records("")); got != killsEverywhere {
+		t.Errorf("%d records, want %d", got, killsEverywhere)
+	}
+	// Many at once, some of a group whose cgroup goes at once; the agent is
+	// killed in the middle of it.
+	const pods, rounds = 5, 20
+	var alive []*kubetree.Container
+	for i := range pods {
+		name := fmt.Sprint("burst", i)
+		alive = append(alive, n.pod(name, 128*mi, 24*mi, true, fmt.Sprintf("child step=8Mi every=0s pause=1ms rounds=%d", rounds)))
+		n.expect(name, snapshot.ScopeContainer, rounds, rounds)
+	}
+	n.restart(func() {
+		for range 3 {
+			n.removeWhenKilled(n.pod("podlimit", 32*mi, 256*mi, false, "grow step=2Mi every=2ms"))
+		}
+	})
+	n.wait()
+	for _, c := range alive {
+		n.removeWhenDone(c)
+	}
+	missed, err := n.agent.Metrics("/metrics", "slicewatch_oom_events_missed_total", "slicewatch_events_lost_total")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d records; %v", len(n.records("?limit=1000")), missed)
+}
+
+// checkRecord holds that a record of the kernel's own lacks nothing.
+func (n *node) checkRecord(r *snapshot.OOMRecord) {
+	n.t.Helper()
+	if r.Source != snapshot.OOMFromKernel || len(r.Victims) != r.Processes || r.Trigger == nil || len(r.Before) == 0 {
+		n.t.Errorf("a record of the kernel's: %+v", r)
+		return
+	}
+	for _, v := range r.Victims {
+		if v.PID <= 0 || v.Command == "" || v.AnonBytes == 0 || v.OOMScoreAdj == 0 {
+			n.t.Errorf("a victim: %+v", v)
+		}
+	}
+	if r.Scope == snapshot.ScopeNode {
+		return
+	}
+	if r.Limit == nil || r.Limit.Path == "" || !r.Limit.Bytes.Known || !r.Limit.UsageBytes.Known || r.Limit.UsageBytes.N < r.Limit.Bytes.N/2 {
+		n.t.Errorf("the limit of %s: %+v", n.pods[r.Pod], r.Limit)
+	}
 }
