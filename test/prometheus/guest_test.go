@@ -42,10 +42,10 @@ type guest struct {
 }
 
 // buildPrograms cross-builds what runs in the machine: path there -> here.
-func buildPrograms(t *testing.T) map[string]string {
+func buildPrograms(t *testing.T, packages map[string]string) map[string]string {
 	t.Helper()
 	dir, files := t.TempDir(), map[string]string{}
-	for name, pkg := range map[string]string{"slicewatch": "/cmd/slicewatch", "tree": "/test/prometheus/tree"} {
+	for name, pkg := range packages {
 		files["/bin/"+name] = filepath.Join(dir, name)
 		cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", files["/bin/"+name], module+pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64")
@@ -56,12 +56,11 @@ func buildPrograms(t *testing.T) map[string]string {
 	return files
 }
 
-// startGuest boots the machine and returns when all pods run and the agent is
-// ready.
-func startGuest(t *testing.T) *guest {
+// boot starts a machine that has the agent and the program pods.
+func boot(t *testing.T, memoryMiB int, pods, pkg string) *guest {
 	t.Helper()
 	machine, err := vm.Start(t.Context(), vm.Config{
-		Arch: "arm64", Suite: "trixie", MemoryMiB: 1024, Files: buildPrograms(t),
+		Arch: "arm64", Suite: "trixie", MemoryMiB: memoryMiB, Files: buildPrograms(t, map[string]string{"slicewatch": "/cmd/slicewatch", pods: pkg}),
 		Forwards: []vm.Forward{{GuestPort: guestPort}}, Progress: t.Output(),
 	})
 	if err != nil {
@@ -72,19 +71,33 @@ func startGuest(t *testing.T) *guest {
 			t.Error(err)
 		}
 	})
-	g := &guest{machine: machine, agent: fmt.Sprintf("127.0.0.1:%d", machine.HostPort(guestPort))}
 	t.Logf("Linux %s booted in %v", machine.Kernel().Release, machine.BootTime().Round(time.Second/10))
+	return &guest{machine: machine, agent: fmt.Sprintf("127.0.0.1:%d", machine.HostPort(guestPort))}
+}
+
+// startAgent returns when the agent has swept once.
+func (g *guest) startAgent(t *testing.T, args ...string) {
+	t.Helper()
+	g.start(t, "slicewatch", append([]string{
+		"agent", "--containerd=off", "--path.state=/tmp/state", fmt.Sprintf("--web.listen-address=:%d", guestPort),
+	}, args...)...)
+	await(t, "the agent's first sweep", func() bool {
+		response, err := http.Get("http://" + g.agent + "/-/ready")
+		return err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK
+	})
+}
+
+// startGuest boots the machine and returns when all pods run and the agent is
+// ready.
+func startGuest(t *testing.T) *guest {
+	t.Helper()
+	g := boot(t, 1024, "tree", "/test/prometheus/tree")
 	tree := g.start(t, "tree")
 	await(t, "the pods to run", func() bool { return strings.Contains(tree.String(), "]\n") })
 	if err := json.Unmarshal([]byte(tree.String()), &g.pods); err != nil {
 		t.Fatalf("command tree: %v\n%s", err, tree.String())
 	}
-	g.start(t, "slicewatch", "agent", "--kubernetes=off", "--containerd=off", "--node.name=test",
-		"--path.state=/tmp/state", fmt.Sprintf("--web.listen-address=:%d", guestPort))
-	await(t, "the agent's first sweep", func() bool {
-		response, err := http.Get("http://" + g.agent + "/-/ready")
-		return err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK
-	})
+	g.startAgent(t, "--kubernetes=off", "--node.name=test")
 	return g
 }
 

@@ -40,35 +40,51 @@ scrape_configs:
   - {job_name: agent, static_configs: [{targets: [%[2]q]}]}
   - {job_name: cadvisor, metrics_path: /metrics/cadvisor, static_configs: [{targets: [%[2]q]}]}
 `, scrapeInterval, target)
+	return startPrometheus(t, name, dir, config, flags...)
+}
+
+// startPrometheus starts a Prometheus with this configuration in a directory.
+func startPrometheus(t *testing.T, name, dir, config string, flags ...string) *server {
+	t.Helper()
 	configFile := filepath.Join(dir, "prometheus.yml")
 	if err := os.WriteFile(configFile, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
-	args := append([]string{
+	s := &server{name: name, url: "http://" + freeAddress(t)}
+	keepRunning(t, "prometheus", append([]string{
 		"--config.file=" + configFile, "--storage.tsdb.path=" + filepath.Join(dir, "data"),
-		"--web.listen-address=" + address, "--log.level=warn",
-	}, flags...)
+		"--web.listen-address=" + strings.TrimPrefix(s.url, "http://"), "--log.level=warn",
+	}, flags...)...)
+	s.awaitPage(t, "/-/ready")
+	return s
+}
+
+// awaitPage waits until the server says that all is well.
+func (s *server) awaitPage(t *testing.T, page string) {
+	t.Helper()
+	s.await(t, "it to be ready", func() bool {
+		response, err := http.Get(s.url + page)
+		return err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK
+	})
+}
+
+// keepRunning starts a program on this machine, which runs until the test ends.
+func keepRunning(t *testing.T, name string, args ...string) {
+	t.Helper()
 	var log bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), "prometheus", args...)
+	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("start Prometheus: %v", err)
+		t.Fatalf("start %s: %v", name, err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Wait() // the context ends it
 		if log.Len() > 0 {
-			t.Logf("Prometheus (%s) said:\n%s", name, log.String())
+			t.Logf("%s said:\n%s", name, log.String())
 		}
 	})
-	s := &server{name: name, url: "http://" + address}
-	s.await(t, "Prometheus to be ready", func() bool {
-		response, err := http.Get(s.url + "/-/ready")
-		return err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK
-	})
-	return s
 }
 
 func freeAddress(t *testing.T) string {
@@ -140,18 +156,40 @@ type result struct {
 // query asks at a point in time; 0 is now.
 func (s *server) query(t *testing.T, expression string, at float64) []result {
 	t.Helper()
+	results, err := s.ask(expression, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results
+}
+
+// ask is query for expressions that may be wrong.
+func (s *server) ask(expression string, at float64) ([]result, error) {
 	parameters := url.Values{"query": {expression}}
 	if at > 0 {
 		parameters.Set("time", strconv.FormatFloat(at, 'f', 3, 64))
 	}
+	return s.answer("query", parameters)
+}
+
+// answer posts a query of a kind: query or query_range.
+func (s *server) answer(kind string, parameters url.Values) ([]result, error) {
+	response, err := http.PostForm(s.url+"/api/v1/"+kind, parameters)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	page, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s: %s, %w\n%.500s", s.name, parameters.Get("query"), response.Status, err, page)
+	}
 	var answer struct {
 		Data struct{ Result []result }
 	}
-	page := get(t, s.url+"/api/v1/query?"+parameters.Encode())
-	if err := json.Unmarshal([]byte(page), &answer); err != nil {
-		t.Fatalf("%s: the answer to %s: %v\n%.500s", s.name, expression, err, page)
+	if err := json.Unmarshal(page, &answer); err != nil {
+		return nil, fmt.Errorf("%s: the answer to %s: %w\n%.500s", s.name, parameters.Get("query"), err, page)
 	}
-	return answer.Data.Result
+	return answer.Data.Result, nil
 }
 
 // vector is query for an instant vector: its values by one label.
