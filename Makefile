@@ -127,7 +127,7 @@ vm-test-all: ## all of them, those of the tests' own tools too, on all four kern
 		./cgroupfs ./test/vm/guest ./test/kubetree ./test/exact
 
 .PHONY: prometheus-test
-prometheus-test: ## a real Prometheus scrapes the agent in an emulated machine, and queries are checked
+prometheus-test: ## real Prometheus and VictoriaMetrics scrape the agent in emulated machines; queries, rules and dashboards are checked
 	SLICEWATCH_VM_TESTS=1 go test -count=1 -timeout 20m -v ./test/prometheus
 
 .PHONY: vm-test-if-possible
@@ -140,8 +140,8 @@ vm-test-if-possible:
 
 .PHONY: prometheus-if-possible
 prometheus-if-possible:
-	@if ! { command -v prometheus && command -v promtool; } >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus; fi; \
+	@if ! { command -v prometheus && command -v promtool && command -v vmalert; } >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus victoria-metrics; fi; \
 	if { command -v prometheus && command -v promtool; } >/dev/null; then $(MAKE) --no-print-directory prometheus-test; \
 	else echo "skipped: prometheus-test, as Prometheus is not installed and only root can install it"; fi
 

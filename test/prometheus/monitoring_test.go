@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,10 +81,12 @@ func startVictoria(t *testing.T, agent string) (store, alerts *server) {
 	keepRunning(t, "victoria-metrics", "-promscrape.config="+file, "-storageDataPath="+filepath.Join(dir, "data"),
 		"-httpListenAddr="+strings.TrimPrefix(store.url, "http://"), "-search.latencyOffset=1s", "-loggerLevel=WARN")
 	store.awaitPage(t, "/health")
+	// A rule counts as failed when its alert cannot be sent.
+	notifier := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(notifier.Close)
 	alerts = &server{name: "vmalert", url: "http://" + freeAddress(t)}
 	keepRunning(t, "vmalert", "-rule="+ruleFile, "-datasource.url="+store.url, "-remoteWrite.url="+store.url, "-remoteWrite.flushInterval=1s",
-		// Nobody listens there; alerts are looked at in vmalert itself.
-		"-notifier.url=http://127.0.0.1:1", "-evaluationInterval="+evaluation.String(),
+		"-notifier.url="+notifier.URL, "-evaluationInterval="+evaluation.String(),
 		"-httpListenAddr="+strings.TrimPrefix(alerts.url, "http://"), "-loggerLevel=PANIC")
 	alerts.awaitPage(t, "/health")
 	return store, alerts
