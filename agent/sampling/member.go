@@ -39,6 +39,14 @@ type member struct {
 	born time.Time
 	// watched says that it was born while the agent looked on.
 	watched bool
+	// eldest is the first cgroup that was seen in it; whole says that it was
+	// the first ever.
+	eldest uint64
+	whole  bool
+	// gone is when the tree dropped it, while its death is waited for. final
+	// says that reading is what the kernel said at its death.
+	gone  time.Time
+	final bool
 	// read says that it was read at least once, readAt when last.
 	read   bool
 	readAt time.Time

@@ -11,6 +11,7 @@ import (
 	"github.com/slicewatch/slicewatch/agent/procfs"
 	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/bpf"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 )
 
@@ -80,7 +81,7 @@ type Telemetry interface {
 	EventsLost(source string, n int)
 }
 
-// Config is what a Sampler works with. Everything but Journal, Durations
+// Config is what a Sampler works with. Everything but Journal, Durations, Events
 // and what belongs to them must be set.
 type Config struct {
 	Interval  time.Duration
@@ -111,9 +112,15 @@ type Config struct {
 	HeldJournal Journal
 	Held        Held
 	Flight      Flight
-	Telemetry   Telemetry
-	Store       *snapshot.Store
-	Logger      *slog.Logger
+	// Events is nil where eBPF does not tell of births, deaths and OOM kills.
+	// EventsStatus then says why, unless it is not wanted.
+	Events       Events
+	EventsStatus []bpf.Status
+	// KillSink may be nil.
+	KillSink  KillSink
+	Telemetry Telemetry
+	Store     *snapshot.Store
+	Logger    *slog.Logger
 }
 
 // Sampler reads the node at every tick. All its work is done by Run's
@@ -122,11 +129,12 @@ type Sampler struct {
 	cfg Config
 	log *slog.Logger
 
-	members map[uint64]*member // by cgroup id
-	order   []*member          // parents before children
-	tracks  map[uint64]*track  // by series number
-	classes classes
-	holds   holds
+	members   map[uint64]*member // by cgroup id
+	order     []*member          // parents before children
+	tracks    map[uint64]*track  // by series number
+	classes   classes
+	holds     holds
+	lifecycle lifecycle
 
 	rank      ranking
 	processes processSweep
@@ -156,6 +164,7 @@ func New(cfg Config) *Sampler {
 		syncWants: make(chan struct{}, 1),
 	}
 	s.sources.init(cfg.Reader, cfg.Identities)
+	s.lifecycle.init(cfg.Events)
 	return s
 }
 
@@ -176,11 +185,12 @@ func (s *Sampler) Run(ctx context.Context) error {
 	ticker := time.NewTicker(s.cfg.Interval)
 	defer ticker.Stop()
 	s.sweep(time.Now())
-	wake := s.cfg.Tree.Wake()
+	wake, told := s.cfg.Tree.Wake(), s.eventsWake()
 	var later <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
+			s.drain()
 			s.cfg.Kills.Close(time.Now())
 			s.save()
 			s.sync()
@@ -189,20 +199,26 @@ func (s *Sampler) Run(ctx context.Context) error {
 			s.sweep(time.Now())
 		case <-wake:
 			// Looked at once the least distance is kept; further wakes wait.
-			wake = nil
-			later = time.After(time.Until(s.wake.Add(minBetween)))
+			wake, told, later = nil, nil, s.afterLeastDistance()
+		case <-told:
+			wake, told, later = nil, nil, s.afterLeastDistance()
 		case <-later:
-			wake, later = s.cfg.Tree.Wake(), nil
+			wake, told, later = s.cfg.Tree.Wake(), s.eventsWake(), nil
 			s.wake = time.Now()
 			s.between(s.wake)
 		}
 	}
 }
 
+func (s *Sampler) afterLeastDistance() <-chan time.Time {
+	return time.After(time.Until(s.wake.Add(minBetween)))
+}
+
 // between takes over what was made and what went, so that a short life is seen
 // and last counts are caught. It reads only what is new.
 func (s *Sampler) between(now time.Time) {
 	s.drainDurations()
+	s.drain()
 	// An error concerns single directories; what changed elsewhere is told only
 	// once.
 	changes, err := s.cfg.Tree.Refresh()
@@ -225,11 +241,13 @@ func (s *Sampler) sweep(now time.Time) {
 	s.counts.sweeps++
 	s.readNode(now)
 	s.drainDurations()
+	s.drain()
 	changes, err := s.cfg.Tree.Refresh()
 	if err != nil {
 		s.complain.about("tree", err)
 	}
 	s.apply(changes, now)
+	s.settleLifecycle(now)
 	if missed := s.cfg.Reader.Begin(s.kubepods()); missed > 0 {
 		s.cfg.Telemetry.SweepErrors("iterator_overflow", missed)
 	}
@@ -275,7 +293,7 @@ func (s *Sampler) lives(cgroup uint64) bool { return s.members[cgroup] != nil }
 func (s *Sampler) apply(changes cgroupfs.Changes, now time.Time) {
 	for _, c := range changes.Gone {
 		if m := s.members[c.ID]; m != nil && m.cgroup == c {
-			s.end(m, now)
+			s.leave(m, now)
 		}
 	}
 	for _, c := range changes.Born {
@@ -287,6 +305,7 @@ func (s *Sampler) apply(changes cgroupfs.Changes, now time.Time) {
 			m.kind = application // an agent before this one found out
 		}
 		s.members[c.ID] = m
+		s.appeared(m)
 	}
 	for _, c := range changes.Rewritten {
 		s.cfg.Reader.SettingsChanged(c)
@@ -305,12 +324,8 @@ func (s *Sampler) apply(changes cgroupfs.Changes, now time.Time) {
 
 // end closes the account of a cgroup that is gone.
 func (s *Sampler) end(m *member, now time.Time) {
-	if m.inc == nil && m.read {
-		if m.kind == undecided && !m.sandboxLike {
-			// It went before it could be told from a sandbox. Those live as
-			// long as their pod: this was a short container.
-			m.kind = application
-		}
+	if m.read && (m.inc == nil || m.final) {
+		s.judge(m)
 		s.account(m, now)
 	}
 	s.endDurations(m)

@@ -3,6 +3,7 @@
 package sampling
 
 import (
+	"slices"
 	"time"
 
 	"github.com/slicewatch/slicewatch/agent/snapshot"
@@ -56,6 +57,7 @@ func (s *sources) update(now time.Time, treeErr error, of *Sampler) {
 	default:
 		s.set(sourceProcfs, now, reason(s.node))
 	}
+	s.setPrograms(now, of)
 	switch {
 	case of.cfg.Journal == nil:
 		s.set(sourceState, now, of.cfg.JournalReason)
@@ -69,6 +71,27 @@ func reason(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// setPrograms takes over the state of the programs that tell events. One that
+// does a part of its work is up, with the reason of what is missing.
+func (s *sources) setPrograms(now time.Time, of *Sampler) {
+	statuses := of.cfg.EventsStatus
+	if of.cfg.Events != nil {
+		statuses = of.cfg.Events.Status()
+	}
+	for _, status := range statuses {
+		i := slices.IndexFunc(s.own, func(known snapshot.Source) bool { return known.Name == status.Program })
+		if i < 0 {
+			i = len(s.own)
+			s.own = append(s.own, snapshot.Source{Name: status.Program})
+		}
+		source := &s.own[i]
+		if source.Since.IsZero() || source.Up != status.Up() {
+			source.Up, source.Since = status.Up(), now
+			source.Reason = reason(status.Err)
+		}
+	}
 }
 
 // set notes that a source is up (no reason) or down.

@@ -152,10 +152,12 @@ func (v *view) Refresh() (cgroupfs.Changes, error) {
 	return changes, v.err
 }
 
-func (v *view) Cgroups() []*cgroupfs.Cgroup         { return v.known }
-func (v *view) Kubepods() (cgroupfs.Kubepods, bool) { return cgroupfs.Kubepods{}, len(v.known) > 0 }
-func (v *view) Wake() <-chan struct{}               { return v.w.wake }
-func (v *view) Stats() cgroupfs.TreeStats           { return cgroupfs.TreeStats{} }
+func (v *view) Cgroups() []*cgroupfs.Cgroup { return v.known }
+func (v *view) Kubepods() (cgroupfs.Kubepods, bool) {
+	return cgroupfs.Kubepods{Path: "/kubepods", Driver: cgroupfs.DriverCgroupfs}, len(v.known) > 0
+}
+func (v *view) Wake() <-chan struct{}     { return v.w.wake }
+func (v *view) Stats() cgroupfs.TreeStats { return cgroupfs.TreeStats{} }
 
 type reader struct{ w *world }
 
@@ -224,6 +226,7 @@ type telemetry struct{ errors, lost map[string]int }
 func (telemetry) SweepDone(string, time.Duration)    {}
 func (t telemetry) EventsLost(source string, n int)  { t.lost[source] += n }
 func (t telemetry) SweepErrors(reason string, n int) { t.errors[reason] += n }
+func (t telemetry) EventsLost(source string, n int)  { t.errors["lost "+source] += n }
 
 // agent is a sampler on the world, with what a test looks at.
 type agent struct {
