@@ -129,6 +129,33 @@ func TestContainersBetweenTwoSweepsCount(t *testing.T) {
 	}
 }
 
+// Names may come when the container is gone already.
+func TestNamesThatComeAfterTheEnd(t *testing.T) {
+	w := newWorld()
+	pod := w.pod(cgroupfs.Burstable, podUID)
+	a, e := w.told(t, nil)
+	for n := range 5 {
+		w.brief(e, pod, n, 100)
+		s := a.step()
+		if got := find(t, s, containerID(n)); got.Starts != 1 || got.Identity.Known {
+			t.Fatalf("life %d: %d starts, named %v", n, got.Starts, got.Identity.Known)
+		}
+		a.view.names[containerID(n)] = &snapshot.ContainerIdentity{Namespace: "shop", Pod: "web-0", Name: "crash", PodUID: podUID, Known: true}
+		s = a.step()
+		got := find(t, s, "crash")
+		if len(s.Containers) != 1 || got.Starts != uint64(n+1) || value(got.Total, cgroupfs.CPUUsage) != fmt.Sprint(100*(n+1)) || got.Ended.IsZero() {
+			t.Fatalf("life %d: %d containers, %d starts, %s µs, ended %v", n, len(s.Containers), got.Starts, value(got.Total, cgroupfs.CPUUsage), got.Ended)
+		}
+	}
+	w.brief(e, pod, 9, 1)
+	for range 62 {
+		a.step()
+	}
+	if len(a.nameless) != 0 || a.cfg.Book.Stats().Ended != 2 {
+		t.Errorf("%d wait for names after a minute, %d ended series", len(a.nameless), a.cfg.Book.Stats().Ended)
+	}
+}
+
 // A whole pod can come and go between two sweeps. Its sandbox has no series.
 func TestPodsBetweenTwoSweepsCount(t *testing.T) {
 	w := newWorld()

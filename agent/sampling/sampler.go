@@ -135,6 +135,7 @@ type Sampler struct {
 	classes   classes
 	holds     holds
 	lifecycle lifecycle
+	nameless  []nameless
 
 	rank      ranking
 	processes processSweep
@@ -248,6 +249,7 @@ func (s *Sampler) sweep(now time.Time) {
 	}
 	s.apply(changes, now)
 	s.settleLifecycle(now)
+	s.nameTheEnded(now)
 	if missed := s.cfg.Reader.Begin(s.kubepods()); missed > 0 {
 		s.cfg.Telemetry.SweepErrors("iterator_overflow", missed)
 	}
@@ -338,7 +340,7 @@ func (s *Sampler) end(m *member, now time.Time) {
 		s.cfg.Book.Close(m.guaranteed, now)
 	}
 	s.cfg.Reader.Forget(m.cgroup)
-	s.cfg.Identities.Forget(m.cgroup)
+	s.forgetNames(m, now)
 	delete(s.members, m.cgroup.ID)
 }
 

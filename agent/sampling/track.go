@@ -44,6 +44,18 @@ type peaks struct {
 	memoryBytes trailingMax
 }
 
+// joinPeaks takes over the peaks of another track of the same container.
+func (t *track) joinPeaks(other *track) {
+	switch {
+	case other.peaks == nil:
+	case t.peaks == nil:
+		t.peaks = other.peaks
+	default:
+		t.peaks.cpuMicros.join(&other.peaks.cpuMicros)
+		t.peaks.memoryBytes.join(&other.peaks.memoryBytes)
+	}
+}
+
 // notePeaks takes over one reading's CPU rate and memory use.
 func (t *track) notePeaks(m *member, now time.Time, interval time.Duration) {
 	if t.peaks == nil {
@@ -87,6 +99,18 @@ func (p *trailingMax) note(now time.Time, v uint64) {
 		return
 	}
 	p.values[i] = max(p.values[i], v)
+}
+
+// join takes over what another one noted.
+func (p *trailingMax) join(other *trailingMax) {
+	for i, second := range other.seconds {
+		switch {
+		case second > p.seconds[i]:
+			p.seconds[i], p.values[i] = second, other.values[i]
+		case second == p.seconds[i]:
+			p.values[i] = max(p.values[i], other.values[i])
+		}
+	}
 }
 
 // max returns the highest value noted in the minute before now.

@@ -266,6 +266,36 @@ func (b *Book) Close(inc *Incarnation, now time.Time) {
 	}
 }
 
+// Adopt hands all that an ended series without names ever counted to the series
+// of its name, and returns that. It returns nil if the series is no such one or
+// was dropped.
+func (b *Book) Adopt(from *Series, key Key) *Series {
+	if from.key.Named || !key.Named || len(from.live) > 0 || b.series[from.key] != from {
+		return nil
+	}
+	to := b.get(key)
+	for _, f := range counters {
+		if v, ok := from.base.Get(f); ok {
+			to.base.Add(f, v)
+		}
+	}
+	to.starts += from.starts
+	b.remove(from)
+	switch {
+	case len(to.live) > 0:
+		b.endedCount--
+	case to.ended.IsZero(): // made for this
+		to.ended = from.ended
+	default:
+		b.endedCount--
+		if from.ended.After(to.ended) {
+			to.ended = from.ended
+		}
+	}
+	to.retotal()
+	return to
+}
+
 // Knows says whether a living cgroup feeds a series of this level, be it only
 // in a state that was loaded.
 func (b *Book) Knows(level cgroupfs.Level, cgroup uint64) bool {

@@ -314,3 +314,42 @@ func BenchmarkAppendState(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(buf)), "bytes/state")
 }
+
+func TestAnEndedSeriesIsAdoptedByItsName(t *testing.T) {
+	later := now.Add(time.Minute)
+	for name, prepare := range map[string]func(*ledger.Book){
+		"new": func(*ledger.Book) {},
+		"alive": func(b *ledger.Book) {
+			record(b, b.Open(containerKey("app"), 1), 1000)
+		},
+		"ended": func(b *ledger.Book) {
+			inc := b.Open(containerKey("app"), 1)
+			record(b, inc, 1000)
+			b.Close(inc, now)
+		},
+	} {
+		b := ledger.NewBook(10)
+		prepare(b)
+		inc := b.Open(unnamedKey("id-2"), 2)
+		record(b, inc, 7)
+		if b.Adopt(inc.Series(), containerKey("app")) != nil {
+			t.Errorf("%s: a living series was adopted", name)
+		}
+		b.Close(inc, later)
+		from := inc.Series()
+		to := b.Adopt(from, containerKey("app"))
+		if to == nil || b.Find(unnamedKey("id-2")) != nil || b.Adopt(from, containerKey("app")) != nil {
+			t.Errorf("%s: adopted %v", name, to)
+			continue
+		}
+		type state struct {
+			Total, Starts uint64
+			Ended         time.Time
+			Count         int
+		}
+		want := map[string]state{"new": {7, 1, later, 1}, "alive": {1007, 2, time.Time{}, 0}, "ended": {1007, 2, later, 1}}[name]
+		if diff := cmp.Diff(want, state{total(to), to.Starts(), to.Ended(), b.Stats().Ended}); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
