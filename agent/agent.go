@@ -27,6 +27,7 @@ import (
 	"github.com/slicewatch/slicewatch/agent/sampling/reading"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/agent/version"
+	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/exporter"
 	"github.com/slicewatch/slicewatch/exporter/access"
@@ -47,6 +48,7 @@ type Agent struct {
 	journals []*checkpoint.Journal
 	names    *identity.Resolver
 	flight   *flight.Recorder
+	events   *events.Reader // nil where eBPF does not tell any
 	sampler  *sampling.Sampler
 	access   *access.Reviewer // nil when the API server is not asked who may read
 	server   *exporter.Server
@@ -184,7 +186,11 @@ func (a *Agent) makeSampler(cfg config.Config, store *snapshot.Store, self *expo
 		a.log.Warn("counters will not survive a restart of the agent", "reason", err)
 	}
 	a.flight = flight.New(flightBounds)
-	settings.Flight, settings.Kills = a.flight, a.makeKills(cfg.Paths.State, settings)
+	kills := a.makeKills(cfg.Paths.State, settings)
+	settings.Flight, settings.Kills = a.flight, kills
+	if err := a.openEvents(cfg, &settings, kills); err != nil {
+		return err
+	}
 	a.sampler = sampling.New(settings)
 	return nil
 }
@@ -240,12 +246,12 @@ func (a *Agent) Addresses() []net.Addr { return a.server.Addresses() }
 
 // Run works until ctx ends or a part fails, and closes everything.
 func (a *Agent) Run(ctx context.Context) error {
-	err := lifecycle.Group{Services: []lifecycle.Service{
-		service{"cgroup watch", a.tree.Run},
-		service{"names", a.names.Run},
-		service{"sampler", a.sampler.Run},
-		service{"web server", a.server.Run},
-	}}.Run(ctx)
+	services := []lifecycle.Service{service{"cgroup watch", a.tree.Run}, service{"names", a.names.Run}}
+	if a.events != nil {
+		services = append(services, service{"events", a.events.Run})
+	}
+	services = append(services, service{"sampler", a.sampler.Run}, service{"web server", a.server.Run})
+	err := lifecycle.Group{Services: services}.Run(ctx)
 	return errors.Join(err, a.Close())
 }
 
@@ -257,6 +263,9 @@ func (a *Agent) Close() error {
 	}
 	if a.access != nil {
 		a.access.Close()
+	}
+	if a.events != nil {
+		errs = append(errs, a.events.Close())
 	}
 	for _, journal := range a.journals {
 		errs = append(errs, journal.Close())

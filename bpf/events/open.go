@@ -27,6 +27,14 @@ type Config struct {
 	RingBytes int
 }
 
+// Down returns the state of the programs where none could be loaded, and why.
+func Down(err error) []bpf.Status {
+	return []bpf.Status{
+		{Program: Lifecycle, Err: err, Without: "containers that live for less than a second may be missed, and what ended ones used last"},
+		{Program: OOM, Err: err, Without: "OOM kills are taken from memory.events: which process was killed is not known, and not always by which limit"},
+	}
+}
+
 // attached are the programs of one source.
 type attached struct {
 	links    []link.Link // a link that nothing refers to would be closed
@@ -55,10 +63,7 @@ func Open(cfg Config) (*Reader, error) {
 	r := &Reader{
 		wake: make(chan struct{}, 1), drained: make(chan struct{}, 1), maps: l.maps,
 		decoder: decoder{pageBytes: uint64(os.Getpagesize())},
-		status: [2]bpf.Status{
-			{Program: Lifecycle, Without: "containers that live for less than a second may be missed, and what ended ones used last"},
-			{Program: OOM, Without: "OOM kills are taken from memory.events: which process was killed is not known, and not always by which limit"},
-		},
+		status:  Down(nil),
 	}
 	if err := r.openRing(); err != nil {
 		return nil, errors.Join(bpf.Explain("events", err), r.Close())

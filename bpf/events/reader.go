@@ -22,7 +22,7 @@ import (
 type Reader struct {
 	maps           map[string]*ebpf.Map
 	lifecycle, oom attached
-	status         [2]bpf.Status // lifecycle, OOM
+	status         []bpf.Status // lifecycle, OOM
 	ring           *ringbuf.Reader
 	tallies        *ebpf.Memory
 	decoder        decoder
@@ -35,7 +35,7 @@ type Reader struct {
 }
 
 // Status says which programs are attached, by source.
-func (r *Reader) Status() []bpf.Status { return r.status[:] }
+func (r *Reader) Status() []bpf.Status { return r.status }
 
 // SetKubepods says which cgroup is the one above all pods; 0: there is none.
 // Only cgroups below it are told of as they come and go. Before the first call

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exact
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/truth"
+	"github.com/slicewatch/slicewatch/test/kubetree/work"
+)
+
+// TestBriefContainersCount runs containers that live for 20 to 500 ms, most of
+// them between two sweeps. What the agent says they used is what the pod's
+// cgroup says, within a thousandth, and each start counts.
+func TestBriefContainersCount(t *testing.T) {
+	n := 1000
+	if testing.Short() {
+		n = 60
+	}
+	tree := newTree(t, kubetree.Spec{})
+	pod, err := tree.AddPod(kubetree.PodSpec{Name: "crashing", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := start(t, settings(t))
+	needEvents(t, a)
+	nextSweep(t, a)
+	runBrief(t, tree, pod, n)
+	checkBrief(t, a, pod, n)
+}
+
+// The same while the node is busy, with two more containers at once than it has
+// CPUs for.
+func TestBriefContainersCountUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes")
+	}
+	const n = 300
+	tree := newTree(t, kubetree.Spec{})
+	pod, err := tree.AddPod(kubetree.PodSpec{Name: "crashing", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := start(t, settings(t))
+	needEvents(t, a)
+	nextSweep(t, a)
+	if _, err := tree.AddPod(kubetree.PodSpec{Name: "busy", Containers: []kubetree.ContainerSpec{
+		{Name: "a", Work: work.Cmd("spin threads=2"), Resources: kubetree.Resources{CPURequestMilli: 500}},
+		{Name: "b", Work: work.Cmd("burst threads=2 work=20ms period=50ms"), Resources: kubetree.Resources{CPURequestMilli: 500}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	runBrief(t, tree, pod, n)
+	checkBrief(t, a, pod, n)
+}
+
+func needEvents(t *testing.T, a *Agent) {
+	t.Helper()
+	up, err := a.Metrics("/metrics", "slicewatch_source_up")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if up[labelled("slicewatch_source_up", map[string]string{"source": "lifecycle"})] != 1 {
+		t.Fatalf("no source lifecycle: %v\n%s", up, a.Log())
+	}
+}
+
+// runBrief starts and removes n containers, some of them throttled.
+func runBrief(t *testing.T, tree *kubetree.Tree, pod *kubetree.Pod, n int) {
+	t.Helper()
+	began := time.Now()
+	var longest time.Duration
+	for i := range n {
+		spec := kubetree.ContainerSpec{Name: "brief", Work: work.Cmd(fmt.Sprintf("spin cpu=%dms", 1+i%40))}
+		if i%5 == 0 {
+			spec.CPULimitMilli = 300
+		}
+		c, err := tree.StartContainer(pod, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tree.Wait(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if err := tree.RemoveContainer(c); err != nil {
+			t.Fatal(err)
+		}
+		longest = max(longest, time.Since(c.Started))
+	}
+	t.Logf("%d containers in %v, none lived longer than %v", n, time.Since(began).Round(time.Second), longest.Round(time.Millisecond))
+}
+
+// checkBrief compares the containers of a pod, all but the keeper, with what
+// the pod's cgroup says without the sandbox.
+func checkBrief(t *testing.T, a *Agent, pod *kubetree.Pod, n int) {
+	t.Helper()
+	time.Sleep(time.Second) // deaths that the tree showed first
+	nextSweep(t, a)
+	got, err := a.Metrics("/metrics", "slicewatch_")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var usage, starts, throttled float64
+	for name, v := range got {
+		switch {
+		case !strings.Contains(name, pod.UID) || !strings.HasPrefix(name, "slicewatch_container_"):
+		case strings.HasPrefix(name, "slicewatch_container_cpu_usage_seconds_total{"):
+			usage += v
+		case strings.HasPrefix(name, "slicewatch_container_starts_total{"):
+			starts += v
+		case strings.HasPrefix(name, "slicewatch_container_cpu_throttled_periods_total{"):
+			throttled += v
+		}
+	}
+	want := usageOf(t, pod.Path) - usageOf(t, pod.Sandbox.Path)
+	t.Logf("CPU: exported %.6f s, the pod's cgroup %.6f s (%+.4f %%); %v throttled periods; %v starts", usage, want, 100*(usage-want)/want, throttled, starts)
+	if math.Abs(usage-want) > want/1000 {
+		t.Errorf("CPU: exported %v s, the pod's cgroup says %v s", usage, want)
+	}
+	if starts != float64(n+1) {
+		t.Errorf("%v starts, want %d and the keeper's", starts, n)
+	}
+	if throttled == 0 {
+		t.Error("no throttled period is counted")
+	}
+	for _, source := range []string{"lifecycle", "oom"} {
+		if lost := got[labelled("slicewatch_events_lost_total", map[string]string{"source": source})]; lost > 0 {
+			t.Errorf("%v events of source %s were lost", lost, source)
+		}
+	}
+}
+
+func usageOf(t *testing.T, dir string) float64 {
+	t.Helper()
+	f, err := truth.ReadFile(dir, "cpu.stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _, ok := truth.Cgroup{"cpu.stat": f}.Value("cpu.stat", "usage_usec")
+	if !ok {
+		t.Fatalf("no usage_usec in cpu.stat of %s", dir)
+	}
+	return float64(n) / 1e6
+}
