@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/slicewatch/slicewatch/agent/config"
@@ -11,28 +10,16 @@ import (
 	"github.com/slicewatch/slicewatch/agent/sampling"
 	"github.com/slicewatch/slicewatch/bpf"
 	"github.com/slicewatch/slicewatch/bpf/events"
+	"github.com/slicewatch/slicewatch/cgroupfs"
 )
-
-// tryEvents loads the programs that tell events, for the doctor.
-func tryEvents() []bpf.Status {
-	r, err := events.Open(events.Config{})
-	if err != nil {
-		return events.Down(err)
-	}
-	statuses := r.Status()
-	if err := r.Close(); err != nil {
-		statuses[0].Err = errors.Join(statuses[0].Err, err)
-	}
-	return statuses
-}
 
 // openEvents loads the programs that tell births, deaths and OOM kills, and
 // makes the latter go to the account of kills. Where eBPF is required, what
 // keeps one of them away is an error.
 func (a *Agent) openEvents(cfg config.Config, settings *sampling.Config, kills *oom.Keeper) error {
 	mode := bpf.Mode(cfg.BPF)
-	if a.recording || mode == bpf.Off {
-		return nil
+	if mode == bpf.Off || cgroupfs.CheckRoot(cfg.Paths.CgroupFS) != nil {
+		return nil // in a recording nothing happens
 	}
 	reader, err := events.Open(events.Config{})
 	if err != nil {

@@ -212,7 +212,7 @@ func TestTheEndOfALongLifeCounts(t *testing.T) {
 			if ended := find(t, a.step(), containerID(1)).Ended; ended.IsZero() {
 				t.Error("it has not ended")
 			}
-			if got := a.telemetry.errors["lost "+events.Lifecycle]; (got == 1) != (told == "never") {
+			if got := a.telemetry.lost[events.Lifecycle]; (got == 1) != (told == "never") {
 				t.Errorf("%d events counted as lost", got)
 			}
 			if len(a.lifecycle.leaving) != 0 {
@@ -251,7 +251,7 @@ func TestLostEventsCountStartsOnce(t *testing.T) {
 			t.Errorf("container %d: %d starts, usage %s, want 1 and %s", n, got.Starts, value(got.Total, cgroupfs.CPUUsage), want)
 		}
 	}
-	if got := a.telemetry.errors["lost "+events.Lifecycle]; got != 2 {
+	if got := a.telemetry.lost[events.Lifecycle]; got != 2 {
 		t.Errorf("%d events counted as lost, want 2", got)
 	}
 }

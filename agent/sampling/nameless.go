@@ -71,5 +71,6 @@ func (s *Sampler) adopt(n nameless, id *snapshot.ContainerIdentity) {
 		s.tracks[to.Number()] = t
 	default:
 		have.joinPeaks(t)
+		have.mergeHeld(t)
 	}
 }

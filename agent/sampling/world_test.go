@@ -226,7 +226,6 @@ type telemetry struct{ errors, lost map[string]int }
 func (telemetry) SweepDone(string, time.Duration)    {}
 func (t telemetry) EventsLost(source string, n int)  { t.lost[source] += n }
 func (t telemetry) SweepErrors(reason string, n int) { t.errors[reason] += n }
-func (t telemetry) EventsLost(source string, n int)  { t.errors["lost "+source] += n }
 
 // agent is a sampler on the world, with what a test looks at.
 type agent struct {
