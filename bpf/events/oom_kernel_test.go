@@ -168,15 +168,15 @@ func (v *victims) wait(c *kubetree.Container) {
 
 // ownLimit kills n containers at once, each by its own limit: a burst.
 func (v *victims) ownLimit(name string, n int, group bool) {
-	specs := make([]kubetree.ContainerSpec, n)
+	specs := make([]kubetree.ContainerSpec, n, n+1)
 	for i := range specs {
 		specs[i] = kubetree.ContainerSpec{
 			Name: fmt.Sprint("c", i), Work: grow, SingleProcessOOMKill: !group,
 			Resources: kubetree.Resources{MemoryLimitBytes: 16 * mib},
 		}
 	}
-	pod := v.pod(name, nil, specs...)
-	for _, c := range v.tree.Containers(pod) {
+	pod := v.pod(name, nil, append(specs, kubetree.ContainerSpec{Name: "keeper"})...)
+	for _, c := range v.tree.Containers(pod)[:n] {
 		v.expect(c, "", group, 1)
 		v.wait(c)
 	}
@@ -209,10 +209,11 @@ func (v *victims) groups(name string, n int) {
 
 // children kills n children of one process, which lives on.
 func (v *victims) children(name string, n int) {
+	// The keeper has no limit, so that the pod has none: it would be hit first.
 	pod := v.pod(name, nil, kubetree.ContainerSpec{
 		Name: "parent", SingleProcessOOMKill: true, Layout: kubetree.Nested,
 		Work: work.Cmd(fmt.Sprintf("child step=1Mi every=1ms pause=1ms rounds=%d", n)), Resources: kubetree.Resources{MemoryLimitBytes: 24 * mib},
-	})
+	}, kubetree.ContainerSpec{Name: "keeper"})
 	c := v.tree.Containers(pod)[0]
 	v.expect(c, "", false, n)
 	delete(v.pids, c.PID)

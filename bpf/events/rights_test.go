@@ -154,8 +154,8 @@ func TestWithTwoCapabilities(t *testing.T) {
 	got := stop()
 	t.Logf("%s: %q, without %q, OOM %+v", got.Capabilities, got.Hows, got.Reasons, got.OOM)
 	v.compare(got.Kills)
-	// 4 pods with their sandboxes; 3 + 1 + 2 + 1 + 1 + 2 containers.
-	if want := 4*2 + 10 + 1; got.Births != want || got.Deaths != want {
+	// 4 pods, each with its sandbox and a keeper, and 3 + 2 + 1 + 2 containers.
+	if want := 4*3 + 8; got.Births != want || got.Deaths != want {
 		t.Errorf("%d births and %d deaths, want %d", got.Births, got.Deaths, want)
 	}
 	if !v.limits && (len(got.Reasons) != 1 || got.Reasons[0] != "oom: "+string(bpf.Paranoid)) {
