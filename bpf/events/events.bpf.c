@@ -55,6 +55,14 @@ struct {
 	__type(value, u64);
 } last_kills SEC(".maps");
 
+/* Processes whose kill was told. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct victim);
+	__type(value, u8);
+} told SEC(".maps");
+
 #define count(source, what)                                              \
 	do {                                                             \
 		u32 __source = source;                                   \

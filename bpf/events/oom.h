@@ -190,18 +190,32 @@ static __always_inline void take_limit(struct kill *to, struct incident *inciden
 	to->usage_pages = read(u64, memory->memory.usage);
 }
 
-/* Says whether a victim within an incident is killed, and not one more thread
- * of the chosen process. Only the chosen one can be let go, and then nothing
- * was counted. */
+/* Says whether a victim within an incident is killed. Only the chosen one can
+ * be let go, and then nothing was counted. */
 static __always_inline bool is_kill(struct incident *incident, struct task_struct *task)
 {
-	if (read(s32, task->tgid) != incident->chosen_tgid)
-		return true;
-	if (incident->victims > 0)
-		return false;
 	struct mem_cgroup *owner = (void *)incident->owner;
 
-	return !owner || memory_event(owner, memory_events_local, MEMCG_OOM_KILL) != incident->kills;
+	if (incident->victims > 0 || !owner || read(s32, task->tgid) != incident->chosen_tgid)
+		return true;
+	return memory_event(owner, memory_events_local, MEMCG_OOM_KILL) != incident->kills;
+}
+
+/* Says whether a process is told for the first time, and notes it. It is marked
+ * once more when its first thread has gone and a group kill, also a later one,
+ * comes by its other threads. */
+static __always_inline bool is_first(struct task_struct *task)
+{
+	struct victim victim = {
+		.signal = (u64)read(struct signal_struct *, task->signal),
+		.tgid = read(u32, task->tgid),
+	};
+	u8 yes = 1;
+
+	if (bpf_map_lookup_elem(&told, &victim))
+		return false;
+	bpf_map_update_elem(&told, &victim, &yes, BPF_ANY);
+	return true;
 }
 
 /* The same where nothing is known but the victim. memory.events.local has the
@@ -277,17 +291,19 @@ int oom_victim(u64 *arguments)
 		count(SOURCE_OOM, marked);
 		return 0;
 	}
-	if (incident) {
-		bool kill = !task || is_kill(incident, task);
+	bool kill = true;
 
+	if (incident) {
+		kill = !task || is_kill(incident, task);
 		incident->victims++;
-		if (!kill) {
-			count(SOURCE_OOM, marked);
-			return 0;
-		}
-	} else if (task && !is_kill_by_count(task)) {
+	} else if (task) {
+		kill = is_kill_by_count(task);
+	}
+	if (!kill) {
 		count(SOURCE_OOM, marked);
 		return 0;
 	}
+	if (task && !is_first(task))
+		return 0;
 	return tell(task, pid, incident);
 }

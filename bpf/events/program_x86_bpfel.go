@@ -98,6 +98,7 @@ const (
 	programMapLastKills        = "last_kills"
 	programMapRing             = "ring"
 	programMapTallies          = "tallies"
+	programMapTold             = "told"
 	programProgCgroupBorn      = "cgroup_born"
 	programProgCgroupDied      = "cgroup_died"
 	programProgOomBegins       = "oom_begins"
@@ -174,6 +175,7 @@ type programMapSpecs struct {
 	LastKills *ebpf.MapSpec `ebpf:"last_kills"`
 	Ring      *ebpf.MapSpec `ebpf:"ring"`
 	Tallies   *ebpf.MapSpec `ebpf:"tallies"`
+	Told      *ebpf.MapSpec `ebpf:"told"`
 }
 
 // programVariableSpecs contains global variables before they are loaded into the kernel.
@@ -214,6 +216,7 @@ type programMaps struct {
 	LastKills *ebpf.Map `ebpf:"last_kills"`
 	Ring      *ebpf.Map `ebpf:"ring"`
 	Tallies   *ebpf.Map `ebpf:"tallies"`
+	Told      *ebpf.Map `ebpf:"told"`
 }
 
 func (m *programMaps) Close() error {
@@ -223,6 +226,7 @@ func (m *programMaps) Close() error {
 		m.LastKills,
 		m.Ring,
 		m.Tallies,
+		m.Told,
 	)
 }
 

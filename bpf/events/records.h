@@ -85,6 +85,12 @@ struct kill {
 	u8 comm[COMM_BYTES], trigger_comm[COMM_BYTES];
 };
 
+/* A process, for as long as it is one. */
+struct victim {
+	u64 signal; /* signal_struct */
+	u64 tgid;
+};
+
 /* A call of oom_kill_process(). */
 struct incident {
 	u64 caller;  /* bpf_get_current_pid_tgid(), 0 when no call is under way */
