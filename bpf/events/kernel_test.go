@@ -23,6 +23,10 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
+// longEnv asks for many events, which take many minutes on an emulated machine
+// (vmtest -append SLICEWATCH_TEST_LONG=1).
+const longEnv = "SLICEWATCH_TEST_LONG"
+
 func TestMain(m *testing.M) {
 	if code, ok := work.Main(os.Args[1:], os.Stderr); ok {
 		os.Exit(code)

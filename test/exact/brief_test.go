@@ -5,6 +5,7 @@ package exact
 import (
 	"fmt"
 	"math"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,13 +15,17 @@ import (
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
 
+// longEnv asks for as many containers as make small errors show
+// (vmtest -append SLICEWATCH_TEST_LONG=1).
+const longEnv = "SLICEWATCH_TEST_LONG"
+
 // TestBriefContainersCount runs containers that live for 20 to 500 ms, most of
 // them between two sweeps. What the agent says they used is what the pod's
 // cgroup says, within a thousandth, and each start counts.
 func TestBriefContainersCount(t *testing.T) {
-	n := 1000
-	if testing.Short() {
-		n = 60
+	n := 60
+	if os.Getenv(longEnv) != "" {
+		n = 1000
 	}
 	tree := newTree(t, kubetree.Spec{})
 	pod, err := tree.AddPod(kubetree.PodSpec{Name: "crashing", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
@@ -37,8 +42,8 @@ func TestBriefContainersCount(t *testing.T) {
 // The same while the node is busy, with two more containers at once than it has
 // CPUs for.
 func TestBriefContainersCountUnderLoad(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes minutes")
+	if os.Getenv(longEnv) == "" {
+		t.Skipf("takes many minutes: set %s to run it", longEnv)
 	}
 	const n = 300
 	tree := newTree(t, kubetree.Spec{})
