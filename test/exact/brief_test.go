@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slicewatch/slicewatch/test/kubetree"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
@@ -62,6 +65,71 @@ func TestBriefContainersCountUnderLoad(t *testing.T) {
 	}
 	runBrief(t, tree, pod, n)
 	checkBrief(t, a, pod, n)
+}
+
+// TestWhatTheRingHasNoRoomForIsCounted stops the agent while more containers
+// come and go than the ring has room for. What it did not get it counts, and of
+// what it got any part of, the start.
+func TestWhatTheRingHasNoRoomForIsCounted(t *testing.T) {
+	const n = 1500
+	tree := newTree(t, kubetree.Spec{})
+	pod, err := tree.AddPod(kubetree.PodSpec{Name: "storm", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := start(t, settings(t))
+	needEvents(t, a)
+	nextSweep(t, a)
+	live := func(from, n int) {
+		for i := range n {
+			dir := filepath.Join(pod.Path, fmt.Sprintf("cri-containerd-%064x.scope", from+i))
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := unix.Kill(a.PID(), unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	live(0, n)
+	if err := unix.Kill(a.PID(), unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	// A birth without its death is taken for a life after three sweeps.
+	for range 5 {
+		nextSweep(t, a)
+	}
+	starts, lost := countStarts(t, a, pod)
+	told := 2*n - lost
+	t.Logf("of %d containers, %v events were lost, %v starts counted", n, lost, starts)
+	if lost == 0 || told == 0 || starts < told/2 || starts > told {
+		t.Errorf("%v starts, want between %v and %v; %v events lost", starts, told/2, told, lost)
+	}
+	live(n, 10)
+	nextSweep(t, a)
+	again, lostAgain := countStarts(t, a, pod)
+	if again != starts+10 || lostAgain != lost {
+		t.Errorf("after that 10 containers gave %v starts and %v lost events", again-starts, lostAgain-lost)
+	}
+}
+
+// countStarts returns the starts in a pod, the keeper's left out, and the lost
+// births and deaths.
+func countStarts(t *testing.T, a *Agent, pod *kubetree.Pod) (starts, lost float64) {
+	t.Helper()
+	got, err := a.Metrics("/metrics", "slicewatch_")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, v := range got {
+		if strings.HasPrefix(name, "slicewatch_container_starts_total{") && strings.Contains(name, pod.UID) {
+			starts += v
+		}
+	}
+	return starts - 1, got[labelled("slicewatch_events_lost_total", map[string]string{"source": "lifecycle"})]
 }
 
 func needEvents(t *testing.T, a *Agent) {
