@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/slicewatch/slicewatch/agent/config"
@@ -10,16 +11,28 @@ import (
 	"github.com/slicewatch/slicewatch/agent/sampling"
 	"github.com/slicewatch/slicewatch/bpf"
 	"github.com/slicewatch/slicewatch/bpf/events"
-	"github.com/slicewatch/slicewatch/cgroupfs"
 )
+
+// tryEvents tries the programs that tell events.
+func tryEvents() []bpf.Status {
+	r, err := events.Open(events.Config{})
+	if err != nil {
+		return events.Down(err)
+	}
+	all := r.Status()
+	if err := r.Close(); err != nil {
+		all[0].Err = errors.Join(all[0].Err, err)
+	}
+	return all
+}
 
 // openEvents loads the programs that tell births, deaths and OOM kills, and
 // makes the latter go to the account of kills. Where eBPF is required, what
 // keeps one of them away is an error.
 func (a *Agent) openEvents(cfg config.Config, settings *sampling.Config, kills *oom.Keeper) error {
 	mode := bpf.Mode(cfg.BPF)
-	if mode == bpf.Off || cgroupfs.CheckRoot(cfg.Paths.CgroupFS) != nil {
-		return nil // in a recording nothing happens
+	if mode == bpf.Off || a.recording {
+		return nil
 	}
 	reader, err := events.Open(events.Config{})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/slicewatch/slicewatch/agent/config"
 	"github.com/slicewatch/slicewatch/agent/sampling/reading"
 	"github.com/slicewatch/slicewatch/bpf"
+	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/bpf/iterator"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 )
@@ -17,11 +18,13 @@ import (
 // doctor. Nothing stays loaded.
 func Programs(cfg config.Config) []bpf.Status {
 	if bpf.Mode(cfg.BPF) == bpf.Off {
-		return []bpf.Status{
-			{Program: iterator.Name, Without: iterator.Without, Err: &bpf.Unavailable{Program: iterator.Name, Reason: bpf.SwitchedOff}},
+		all := append([]bpf.Status{{Program: iterator.Name, Without: iterator.Without}}, events.Down(nil)...)
+		for i := range all {
+			all[i].Err = &bpf.Unavailable{Program: all[i].Program, Reason: bpf.SwitchedOff}
 		}
+		return all
 	}
-	return []bpf.Status{tryIterator(cfg)}
+	return append([]bpf.Status{tryIterator(cfg)}, tryEvents()...)
 }
 
 func tryIterator(cfg config.Config) bpf.Status {

@@ -311,8 +311,8 @@ func (s *Sampler) closeWithout(m *member, ended time.Time) {
 // aimEvents tells the programs which cgroup is kubepods.
 func (s *Sampler) aimEvents() {
 	var top uint64
-	if len(s.order) > 0 && s.order[0].cgroup.Level == cgroupfs.LevelKubepods {
-		top = s.order[0].cgroup.ID
+	if kubepods := s.kubepods(); kubepods != nil {
+		top = kubepods.ID
 	}
 	if err := s.cfg.Events.SetKubepods(top); err != nil {
 		s.complain.about("events", err)
