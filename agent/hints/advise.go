@@ -33,7 +33,7 @@ type advice struct {
 	at       time.Time
 	policy   Policy
 
-	memory history.Memory
+	peaks history.Peaks
 	// need is the memory that the container needs, limitFloor what its limit
 	// must not be below.
 	need, limitFloor float64
@@ -42,22 +42,24 @@ type advice struct {
 	published                       history.Published // what users see
 	burst                           snapshot.Quantity
 	cpuConfidence, memoryConfidence float64
-	urgentCPU, urgentMemory         bool
-	reasons                         [2][]snapshot.Reason // by resource
+	// What cannot wait for a day.
+	urgentRequest, urgentLimit, urgentMemory bool
+	// suffers says that what is set for the container now hurts it.
+	suffers bool
+	reasons [2][]snapshot.Reason // by resource
 }
 
 func compute(series *history.Series, facts Facts, settings Settings, at time.Time) *advice {
-	a := &advice{series: series, facts: facts, settings: settings, at: at, published: series.Published(), memory: series.Memory(at)}
-	var reasons []snapshot.Reason
-	a.policy, reasons = choosePolicy(&a.facts, settings)
-	a.reasons[snapshot.ResourceCPU] = reasons
-	a.now.Policy = string(a.policy)
+	a := &advice{series: series, facts: facts, settings: settings, at: at, published: series.Published(), peaks: series.Peaks(at)}
+	a.choosePolicy()
 	a.cpuRequest()
 	a.cpuLimit()
 	a.memoryPeak()
 	a.memoryOOM()
 	a.memoryStrain()
 	a.memoryAmounts()
+	a.leak()
+	a.nodeCap()
 	return a
 }
 
@@ -75,24 +77,39 @@ func (a *advice) hint() snapshot.Hint {
 	h := snapshot.Hint{
 		CPURequestCores: quantity(p.CPURequestCores), CPULimitCores: quantity(p.CPULimitCores),
 		MemoryRequestBytes: quantity(p.MemoryRequestBytes), MemoryLimitBytes: quantity(p.MemoryLimitBytes),
-		CPUBurstSeconds: a.burst, Policy: string(a.policy), Published: p.At,
-		Urgent: a.urgentCPU || a.urgentMemory,
+		CPUBurstSeconds: a.burst, Policy: string(a.policy),
+		Urgent: a.urgentRequest || a.urgentLimit || a.urgentMemory || a.suffers,
 	}
 	h.NoCPULimit = p.CPURequestCores.Known && a.policy == NoCPULimit
+	if p.CPURequestCores.Known || p.CPULimitCores.Known || p.MemoryLimitBytes.Known {
+		h.Published = p.At
+	}
 	if !a.settings.Exact {
 		round(&h)
 	}
-	switch {
-	case p.CPURequestCores.Known && p.MemoryLimitBytes.Known:
-		h.Confidence = min(a.cpuConfidence, a.memoryConfidence)
-	case p.CPURequestCores.Known:
-		h.Confidence = a.cpuConfidence
-	case p.MemoryLimitBytes.Known:
-		h.Confidence = a.memoryConfidence
-	}
+	a.overProvisioned(&h)
+	a.missing(&h)
+	a.qosClass()
+	a.runtimeSettings(&h)
+	a.sayHeld()
+	h.Confidence = a.confidence(&h)
 	h.Reasons = append(h.Reasons, a.reasons[snapshot.ResourceCPU]...)
 	h.Reasons = append(h.Reasons, a.reasons[snapshot.ResourceMemory]...)
 	return h
+}
+
+// confidence returns that of the least sure of what is hinted at.
+func (a *advice) confidence(h *snapshot.Hint) float64 {
+	cpu := h.CPURequestCores.Known || h.CPULimitCores.Known
+	switch {
+	case cpu && h.MemoryLimitBytes.Known:
+		return min(a.cpuConfidence, a.memoryConfidence)
+	case cpu:
+		return a.cpuConfidence
+	case h.MemoryLimitBytes.Known:
+		return a.memoryConfidence
+	}
+	return 0
 }
 
 func quantity(n history.Number) snapshot.Quantity { return snapshot.Quantity{V: n.V, Known: n.Known} }

@@ -17,43 +17,39 @@ const (
 
 // memoryAmounts makes request and limit of the need, as the policy wants.
 func (a *advice) memoryAmounts() {
-	if a.need <= 0 {
+	if max(a.need, a.limitFloor) <= 0 {
 		a.say(snapshot.ReasonFewMemSamples, snapshot.ResourceMemory, "No memory hint yet: no working set was seen.")
 		return
 	}
-	request, limit := a.need, a.need
+	request, limit := max(a.need, a.limitFloor), max(a.need, a.limitFloor)
 	if a.policy == Burstable {
+		if a.need > 0 {
+			request = a.need
+		}
 		limit = max(2*request, a.limitFloor)
 	}
 	a.now.MemoryRequestBytes, a.now.MemoryLimitBytes = history.Known(request), history.Known(limit)
-}
-
-// cpuLimit makes the CPU limit.
-func (a *advice) cpuLimit() {
-	request := a.now.CPURequestCores
-	if !request.Known || a.policy == NoCPULimit {
-		return
-	}
-	limit := request.V
-	if a.policy == Burstable {
-		limit = 2 * request.V
-	}
-	a.now.CPULimitCores = history.Known(limit)
-	if a.policy == Guaranteed {
-		a.now.CPURequestCores = a.now.CPULimitCores
-	}
 }
 
 // round brings the amounts to the steps that users write, upwards.
 func round(h *snapshot.Hint) {
 	up := func(q *snapshot.Quantity, step float64) {
 		if q.Known {
-			// A hair of floating point must not cost a whole step.
-			q.V = math.Max(1, math.Ceil(q.V/step-1e-9)) * step
+			q.V = roundUp(q.V, step)
 		}
 	}
 	up(&h.CPURequestCores, cpuStepCores)
 	up(&h.CPULimitCores, cpuStepCores)
 	up(&h.MemoryRequestBytes, memoryStepBytes)
 	up(&h.MemoryLimitBytes, memoryStepBytes)
+}
+
+// roundUp returns the next multiple of step, at least one. A hair of floating
+// point does not cost a whole step.
+func roundUp(v, step float64) float64 {
+	steps := math.Max(1, math.Ceil(v/step-1e-6))
+	if step < 1 {
+		return steps / math.Round(1/step) // exact for steps such as 0.01
+	}
+	return steps * step
 }

@@ -37,7 +37,7 @@ func (a *advice) cpuRequest() {
 	}
 	request := d.Base
 	a.say(snapshot.ReasonCPUDemand, snapshot.ResourceCPU,
-		fmt.Sprintf("95%% of the time it used at most %s (1 s samples over %s, a half-life of 24 h).", cores(d.Base), duration(d.Observed)),
+		fmt.Sprintf("95%% of the time it used at most %s (%s of samples; those of a day ago count half).", cores(d.Base), duration(d.Observed)),
 		evidence("p95_24h_cores", d.Base), evidence("observed_seconds", d.Observed.Seconds()))
 	if d.AboveBase > aboveMost && d.Fast > request {
 		request = d.Fast

@@ -27,7 +27,7 @@ type Facts struct {
 
 	// Runtime is what its command line shows of a language runtime or
 	// database.
-	Runtime Runtime
+	Runtime snapshot.Runtime
 }
 
 // Settings are what users decide for all containers.

@@ -3,9 +3,11 @@
 package hints
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/slicewatch/slicewatch/agent/history"
+	"github.com/slicewatch/slicewatch/agent/snapshot"
 )
 
 const (
@@ -17,41 +19,101 @@ const (
 	// have been seen.
 	urgentShare   = 0.5
 	urgentCovered = 50 * time.Minute
-	// movedBand is by how much an amount must differ after a day.
+	// movedBand is by how much an amount of CPU must differ after a day.
 	movedBand = 0.5
+	// settled is how much of its first day a hint is made anew more often, as
+	// the little that is known grows.
+	settled = 24 * time.Hour
 )
 
 // hold decides what is published: what stands already, or what the evidence
 // asks for now.
 func (a *advice) hold() {
 	stands := a.published
-	if stands.At.IsZero() || stands.Policy != a.now.Policy || stands.At.After(a.at) {
+	if stands.At.IsZero() || stands.Policy != string(a.policy) || stands.At.After(a.at) {
 		a.publish(a.now)
 		return
 	}
+	a.urgency(stands)
+	daily := a.at.Sub(stands.At) >= a.heldFor()
 	next := stands
-	daily := a.at.Sub(stands.At) >= heldFor
-	if share, covered := a.series.AbovePublished(a.at); share > urgentShare && covered >= urgentCovered && a.now.CPURequestCores.V > stands.CPURequestCores.V {
-		a.urgentCPU = true
+	next.At = stands.At
+	if daily {
+		next.At = a.at
 	}
-	if daily && !moved(stands.CPURequestCores, a.now.CPURequestCores, a.at.Sub(stands.CPUChanged)) {
-		a.now.CPURequestCores, a.now.CPULimitCores = stands.CPURequestCores, stands.CPULimitCores
-	}
-	if daily || a.urgentCPU || !stands.CPURequestCores.Known || !a.now.CPURequestCores.Known {
-		next.CPURequestCores, next.CPULimitCores = a.now.CPURequestCores, a.now.CPULimitCores
-	}
-	if daily || a.urgentMemory || !stands.MemoryLimitBytes.Known || !a.now.MemoryLimitBytes.Known {
+	a.holdCPU(&next, stands, daily)
+	if daily || a.urgentMemory || stands.MemoryLimitBytes.Known != a.now.MemoryLimitBytes.Known {
 		next.MemoryRequestBytes, next.MemoryLimitBytes = a.now.MemoryRequestBytes, a.now.MemoryLimitBytes
 	}
-	if daily || next != stands {
+	if next != stands {
 		next.At = a.at
 		a.publish(next)
 	}
 }
 
+// heldFor returns how long a hint stands: a day, and less while hardly more
+// than that is known.
+func (a *advice) heldFor() time.Duration {
+	known := a.series.Last().Sub(a.series.First())
+	switch {
+	case known < time.Hour:
+		return 5 * time.Minute
+	case known < settled:
+		return time.Hour
+	}
+	return heldFor
+}
+
+// urgency decides whether use has left the published request behind.
+func (a *advice) urgency(stands history.Published) {
+	share, covered := a.series.AbovePublished(a.at)
+	if share <= urgentShare || covered < urgentCovered || a.now.CPURequestCores.V <= stands.CPURequestCores.V {
+		return
+	}
+	a.urgentRequest = true
+	a.say(snapshot.ReasonCPUUrgent, snapshot.ResourceCPU,
+		fmt.Sprintf("Use was above the request hinted at before, %s, for %s of the last hour: it is raised at once.",
+			cores(stands.CPURequestCores.V), percent(share)), evidence("above_ratio", share))
+}
+
+func (a *advice) holdCPU(next *history.Published, stands history.Published, daily bool) {
+	stood := a.at.Sub(stands.CPUChanged)
+	known := stands.CPURequestCores.Known != a.now.CPURequestCores.Known
+	limitKnown := stands.CPULimitCores.Known != a.now.CPULimitCores.Known
+	if a.urgentRequest || known || daily && moved(stands.CPURequestCores, a.now.CPURequestCores, stood) {
+		next.CPURequestCores = a.now.CPURequestCores
+	}
+	corrected := stands.Provisional && !a.now.Provisional
+	if a.urgentLimit || limitKnown || corrected || daily && moved(stands.CPULimitCores, a.now.CPULimitCores, stood) {
+		next.CPULimitCores, next.Provisional = a.now.CPULimitCores, a.now.Provisional
+	}
+	switch a.policy {
+	case Guaranteed:
+		if next.CPURequestCores != stands.CPURequestCores || next.CPULimitCores != stands.CPULimitCores {
+			next.CPURequestCores, next.CPULimitCores = a.now.CPURequestCores, a.now.CPULimitCores
+		}
+	case Burstable:
+		if next.CPULimitCores.Known && next.CPURequestCores.Known {
+			next.CPULimitCores.V = max(next.CPULimitCores.V, min(limitRatio*next.CPURequestCores.V, a.mostCores()))
+		}
+	}
+}
+
+// mostCores is what the node has.
+func (a *advice) mostCores() float64 {
+	if isSet(a.facts.NodeCPUs) {
+		return a.facts.NodeCPUs.V
+	}
+	return limitRatio * maxSensibleCores
+}
+
+// maxSensibleCores is above what any node has.
+const maxSensibleCores = 4096
+
 func (a *advice) publish(p history.Published) {
 	p.At, p.Policy = a.at, string(a.policy)
 	before := a.series.Published()
+	p.CPUChanged, p.MemoryChanged = before.CPUChanged, before.MemoryChanged
 	if p.CPURequestCores != before.CPURequestCores || p.CPULimitCores != before.CPULimitCores {
 		p.CPUChanged = a.at
 	}
@@ -72,3 +134,26 @@ func moved(from, to history.Number, stood time.Duration) bool {
 	band := 1 + movedBand/max(1, stood.Hours()/24)
 	return to.V > from.V*band || to.V < from.V/band
 }
+
+// sayHeld tells where what is shown is not what the newest numbers would give.
+func (a *advice) sayHeld() {
+	p, n := a.published, a.now
+	if p.CPURequestCores.Known && n.CPURequestCores.Known && differs(p.CPURequestCores.V, n.CPURequestCores.V, cpuStepCores) {
+		a.say(snapshot.ReasonCPUHeld, snapshot.ResourceCPU,
+			fmt.Sprintf("Shown is the request of %s that was published %s ago; the newest numbers would give %s, which is not enough of a change yet.",
+				cores(p.CPURequestCores.V), duration(a.at.Sub(p.CPUChanged)), cores(n.CPURequestCores.V)))
+	}
+	if p.CPULimitCores.Known && n.CPULimitCores.Known && differs(p.CPULimitCores.V, n.CPULimitCores.V, cpuStepCores) {
+		a.say(snapshot.ReasonCPUHeld, snapshot.ResourceCPU,
+			fmt.Sprintf("Shown is the limit of %s that was published %s ago; the newest numbers would give %s.",
+				cores(p.CPULimitCores.V), duration(a.at.Sub(p.CPUChanged)), cores(n.CPULimitCores.V)))
+	}
+	if p.MemoryLimitBytes.Known && n.MemoryLimitBytes.Known && differs(p.MemoryLimitBytes.V, n.MemoryLimitBytes.V, memoryStepBytes) {
+		a.say(snapshot.ReasonMemoryHeld, snapshot.ResourceMemory,
+			fmt.Sprintf("Shown is the limit of %s that was published %s ago; the newest numbers would give %s, in at most a day.",
+				bytes(p.MemoryLimitBytes.V), duration(a.at.Sub(p.MemoryChanged)), bytes(n.MemoryLimitBytes.V)))
+	}
+}
+
+// differs says whether two amounts are rounded to different steps.
+func differs(a, b, step float64) bool { return roundUp(a, step) != roundUp(b, step) }

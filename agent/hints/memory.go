@@ -19,7 +19,7 @@ const (
 // memoryPeak computes the memory that is needed: the highest working set of 14
 // days and a margin for what is not known of it yet.
 func (a *advice) memoryPeak() {
-	m := a.memory
+	m := a.peaks
 	if !m.Samples {
 		return
 	}
@@ -32,7 +32,7 @@ func (a *advice) memoryPeak() {
 	a.memoryConfidence = grown(time.Duration(m.Days * 24 * float64(time.Hour)))
 }
 
-func memoryMargin(m history.Memory) (margin float64, because string) {
+func memoryMargin(m history.Peaks) (margin float64, because string) {
 	margin, because = leastMargin, "the least"
 	if m.Days > 0 {
 		if young := newcomerDays / m.Days; young > margin {

@@ -10,13 +10,12 @@ import (
 )
 
 const (
-	oomFactor     = 1.5
-	oomBytes      = 100 << 20
-	oomMostPeaks  = 4
-	pressureRaise = 1.15
+	oomFactor    = 1.5
+	oomBytes     = 100 << 20
+	oomMostPeaks = 4
 )
 
-// memoryOOM raises the need after a kill at the container's own or its pod's
+// memoryOOM raises the limit after a kill at the container's own or its pod's
 // limit. It stands beside the peaks: what a raised limit lets a container use
 // must be seen, not assumed.
 func (a *advice) memoryOOM() {
@@ -34,8 +33,8 @@ func (a *advice) memoryOOM() {
 func (a *advice) raiseAfter(oom history.OOM, ooms history.OOMs) {
 	floor := max(oom.LimitBytes*oomFactor, oom.LimitBytes+oomBytes)
 	capped := ""
-	if most := oomMostPeaks * a.memory.Peak; a.memory.Peak > 0 && floor > most && most > oom.LimitBytes {
-		floor, capped = most, fmt.Sprintf(", but at most 4 x the highest working set of %s", bytes(a.memory.Peak))
+	if most := oomMostPeaks * a.peaks.Peak; a.peaks.Peak > 0 && floor > most && most > oom.LimitBytes {
+		floor, capped = most, fmt.Sprintf(", but at most 4 x the highest working set of %s", bytes(a.peaks.Peak))
 	}
 	code, what := snapshot.ReasonMemoryOOM, "its own limit"
 	if oom.Scope == history.OOMPod {
@@ -50,48 +49,12 @@ func (a *advice) raiseAfter(oom history.OOM, ooms history.OOMs) {
 			duration(a.at.Sub(oom.At)), what, times, bytes(oom.LimitBytes), capped, bytes(floor)),
 		evidence("oom_limit_bytes", oom.LimitBytes), evidence("floor_bytes", floor), evidence("oom_kills", float64(ooms.Recent)))
 	a.raise(floor)
+	a.suffers = a.suffers || a.facts.MemoryLimitBytes.V < floor
 	if a.memoryConfidence == 0 {
 		a.memoryConfidence = 0.3
 	}
-	a.urgentMemory = a.urgentMemory || !a.published.At.After(oom.At)
+	a.urgentMemory = a.urgentMemory || !a.published.MemoryChanged.After(oom.At) && a.published.MemoryLimitBytes.V < floor
 }
 
-// raise makes the need at least so many bytes, and the limit too.
-func (a *advice) raise(floor float64) {
-	a.need = max(a.need, floor)
-	a.limitFloor = max(a.limitFloor, floor)
-}
-
-// memoryStrain raises the need where memory was scarce though nothing was
-// killed.
-func (a *advice) memoryStrain() {
-	for kind := range history.NumStrains {
-		s := a.series.Squeeze(kind)
-		if s.At.IsZero() || a.at.Sub(s.At) >= history.OOMKept {
-			continue
-		}
-		from := s.WorkingSetBytes
-		if kind != history.StrainHigh && s.LimitBytes > 0 {
-			from = s.LimitBytes
-		}
-		floor := from * pressureRaise
-		code, text := strainText(kind, s, from, floor)
-		a.say(code, snapshot.ResourceMemory, fmt.Sprintf("%s ago %s", duration(a.at.Sub(s.At)), text),
-			evidence("floor_bytes", floor), evidence("amount", s.Amount))
-		a.raise(floor)
-		a.urgentMemory = a.urgentMemory || !a.published.At.After(s.At) && a.published.MemoryLimitBytes.V < floor
-	}
-}
-
-func strainText(kind history.Strain, s history.Squeeze, from, floor float64) (snapshot.ReasonCode, string) {
-	raise := fmt.Sprintf("at least %s x 1.15 = %s.", bytes(from), bytes(floor))
-	switch kind {
-	case history.StrainPressure:
-		return snapshot.ReasonMemoryPressure, fmt.Sprintf("its tasks stalled on memory for %s of the time, two minutes running, with %s of its limit of %s in use: %s",
-			percent(s.Amount), bytes(s.WorkingSetBytes), bytes(s.LimitBytes), raise)
-	case history.StrainHigh:
-		return snapshot.ReasonMemoryHigh, fmt.Sprintf("its tasks were held at memory.high, two minutes running, with %s in use: %s", bytes(s.WorkingSetBytes), raise)
-	}
-	return snapshot.ReasonMemoryRefaults, fmt.Sprintf("it read %.0f pages of files a second again soon after their eviction, two minutes running, with %s of its limit of %s in use: %s",
-		s.Amount, bytes(s.WorkingSetBytes), bytes(s.LimitBytes), raise)
-}
+// raise makes the limit at least so many bytes.
+func (a *advice) raise(floor float64) { a.limitFloor = max(a.limitFloor, floor) }

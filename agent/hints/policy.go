@@ -30,31 +30,28 @@ func Policies() []Policy { return []Policy{Burstable, NoCPULimit, Guaranteed} }
 // Annotation is the pod annotation that sets the policy of one pod.
 const Annotation = "slicewatch.dev/policy"
 
-// choosePolicy returns the policy of a container, and reasons where the pod has
-// a say in it.
-func choosePolicy(f *Facts, set Settings) (Policy, []snapshot.Reason) {
-	policy := set.Policy
-	if !slices.Contains(Policies(), policy) {
-		policy = Burstable
+// choosePolicy finds the policy of a container; where the pod has a say in it,
+// that is a reason.
+func (a *advice) choosePolicy() {
+	a.policy = a.settings.Policy
+	if !slices.Contains(Policies(), a.policy) {
+		a.policy = Burstable
 	}
-	if f.WorkloadKind == "StatefulSet" && policy == Burstable {
-		policy = Guaranteed
+	if a.facts.WorkloadKind == "StatefulSet" && a.policy == Burstable {
+		a.policy = Guaranteed
 	}
-	if f.Annotation == "" {
-		return policy, nil
+	if a.facts.Annotation == "" {
+		return
 	}
-	asked := Policy(strings.TrimSpace(f.Annotation))
-	if slices.Contains(Policies(), asked) {
-		return asked, []snapshot.Reason{{
-			Code: snapshot.ReasonPolicyAnnotate, Resource: snapshot.ResourceCPU,
-			Text: fmt.Sprintf("The pod's annotation %s asks for the policy %s.", Annotation, asked),
-		}}
+	if asked := Policy(strings.TrimSpace(a.facts.Annotation)); slices.Contains(Policies(), asked) {
+		a.policy = asked
+		a.say(snapshot.ReasonPolicyAnnotate, snapshot.ResourceCPU,
+			fmt.Sprintf("The pod's annotation %s asks for the policy %s.", Annotation, asked))
+		return
 	}
-	return policy, []snapshot.Reason{{
-		Code: snapshot.ReasonPolicyUnknown, Resource: snapshot.ResourceCPU,
-		Text: fmt.Sprintf("The pod's annotation %s says %q, which is no policy (burstable, no-cpu-limit, guaranteed); %s is used.",
-			Annotation, shorten(f.Annotation, 40), policy),
-	}}
+	a.say(snapshot.ReasonPolicyUnknown, snapshot.ResourceCPU,
+		fmt.Sprintf("The pod's annotation %s says %q, which is no policy (burstable, no-cpu-limit, guaranteed): %s is used.",
+			Annotation, shorten(a.facts.Annotation, 40), a.policy))
 }
 
 // shorten bounds text that a pod's author wrote.

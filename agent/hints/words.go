@@ -84,3 +84,6 @@ func duration(d time.Duration) string {
 	}
 	return "0s"
 }
+
+// millis spells a time in milliseconds.
+func millis(seconds float64) string { return significant(seconds*1000) + " ms" }

@@ -13,6 +13,9 @@ type Published struct {
 	CPUChanged, MemoryChanged time.Time
 	// Policy is what it was made for: another one replaces it at once.
 	Policy string
+	// Provisional says that the CPU limit is a guess that the next window may
+	// correct: the demand behind it was not to be seen.
+	Provisional bool
 	// The amounts, in cores and bytes; unknown where the hint had none.
 	CPURequestCores, CPULimitCores       Number
 	MemoryRequestBytes, MemoryLimitBytes Number
@@ -27,10 +30,13 @@ const (
 // hour.
 type publication struct {
 	hint  Published
-	slots [aboveSlots]struct {
-		slot         int64
-		above, total float32 // seconds
-	}
+	slots [aboveSlots]aboveMark
+}
+
+// aboveMark is how long use was above the published request in five minutes.
+type aboveMark struct {
+	slot         int32
+	above, total float32 // seconds
 }
 
 func (p *publication) note(at time.Time, elapsed time.Duration, cores float64) {
@@ -38,7 +44,7 @@ func (p *publication) note(at time.Time, elapsed time.Duration, cores float64) {
 		return
 	}
 	slot := slotOf(at, aboveSlot)
-	if slot < 0 {
+	if slot <= 0 {
 		return
 	}
 	s := &p.slots[slot%aboveSlots]
@@ -57,10 +63,7 @@ func (s *Series) Published() Published { return s.published.hint }
 // Publish notes that a hint was published.
 func (s *Series) Publish(hint Published) {
 	if hint.CPURequestCores != s.published.hint.CPURequestCores {
-		s.published.slots = [aboveSlots]struct {
-			slot         int64
-			above, total float32
-		}{}
+		s.published.slots = [aboveSlots]aboveMark{}
 	}
 	s.published.hint = hint
 }
@@ -88,8 +91,5 @@ func (p *publication) shift(move func(*time.Time)) {
 	move(&p.hint.CPUChanged)
 	move(&p.hint.MemoryChanged)
 	// What was above within the hour is not worth moving.
-	p.slots = [aboveSlots]struct {
-		slot         int64
-		above, total float32
-	}{}
+	p.slots = [aboveSlots]aboveMark{}
 }

@@ -63,10 +63,11 @@ func (s *Series) Add(sample Sample) {
 	s.seen(sample.At)
 	if sample.CPUCores.usable() && sample.CPUCores.V <= maxCores && sample.Elapsed > 0 {
 		s.cpu.add(sample.At, min(sample.Elapsed, maxElapsed), sample.CPUCores.V)
+		s.peaks.addCPU(sample.At, sample.CPUCores.V)
 		s.published.note(sample.At, min(sample.Elapsed, maxElapsed), sample.CPUCores.V)
 	}
 	if sample.WorkingSetBytes.usable() {
-		s.memory.add(sample.At, sample.WorkingSetBytes.V)
+		s.peaks.addMemory(sample.At, sample.WorkingSetBytes.V)
 	}
 	s.pressure.add(&sample)
 }

@@ -11,7 +11,7 @@ type Series struct {
 	first, last time.Time // of the samples; last also of what made the series
 
 	cpu       demand
-	memory    peaks
+	peaks     peaks
 	pressure  pressure
 	ooms      ooms
 	windows   windows
@@ -44,7 +44,7 @@ func (s *Series) shift(by time.Duration) {
 	move(&s.first)
 	move(&s.last)
 	s.cpu.shift(by, move)
-	s.memory.shift(by)
+	s.peaks.shift(by)
 	s.pressure.shift(move)
 	s.ooms.shift(move)
 	s.windows.shift(move)

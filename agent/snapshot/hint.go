@@ -58,8 +58,11 @@ type ReasonCode string
 
 // The reasons.
 const (
-	ReasonCPUDemand      ReasonCode = "cpu_demand"       // the request is the 95th percentile of use
-	ReasonCPULevelRose   ReasonCode = "cpu_level_rose"   // use stays above that: newer use counts more
+	ReasonCPUDemand      ReasonCode = "cpu_demand"     // the request is the 95th percentile of use
+	ReasonCPULevelRose   ReasonCode = "cpu_level_rose" // use stays above that: newer use counts more
+	ReasonCPUUrgent      ReasonCode = "cpu_urgent"     // use has left the published request behind
+	ReasonCPUHeld        ReasonCode = "cpu_held"       // newer numbers differ, but not enough
+	ReasonMemoryHeld     ReasonCode = "memory_held"
 	ReasonCPUHeadroom    ReasonCode = "cpu_headroom"     // the request was multiplied by the headroom
 	ReasonCPUThrottled   ReasonCode = "cpu_throttled"    // the limit throttles too much
 	ReasonCPUUnthrottled ReasonCode = "cpu_unthrottled"  // the limit is what short peaks need

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hints
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/slicewatch/slicewatch/agent/history"
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+)
+
+// limitRatio is the least ratio of CPU limit to request under the burstable
+// policy: what starts needs more than what runs.
+const limitRatio = 2
+
+// How sure a CPU limit is, by what it was made of.
+const (
+	sureExact     = 0.9
+	surePolled    = 0.75
+	sureSaturated = 0.15
+	sureSamples   = 0.4
+)
+
+// cpuLimit computes the CPU limit: the smallest that keeps throttled periods and
+// slowdown under 1 %, as the windows of per-period records say.
+func (a *advice) cpuLimit() {
+	t := a.series.Throttling(a.at)
+	window := t.Decisive
+	hot := window.Periods > 0 && window.QuotaCores > 0 && window.OverTarget()
+	if hot {
+		a.sayThrottled(window)
+	}
+	if a.policy == NoCPULimit || !a.now.CPURequestCores.Known && window.Periods == 0 {
+		return
+	}
+	switch {
+	case window.Periods == 0:
+		a.cpuConfidence = min(a.cpuConfidence, sureSamples)
+	case hot:
+		a.cpuConfidence = confidenceOf(window)
+	default:
+		a.sayUnthrottled(window, t)
+		a.cpuConfidence = min(a.cpuConfidence, confidenceOf(window))
+	}
+	need := a.leastLimit(max(window.NeedCores, t.FloorCores))
+	a.now.CPULimitCores = history.Known(need)
+	if a.policy == Guaranteed {
+		a.now.CPURequestCores = a.now.CPULimitCores
+	}
+	a.now.Provisional = hot && window.Saturated
+	a.urgentLimit = hot && a.published.CPULimitCores.V < need && window.End.After(a.published.CPUChanged)
+}
+
+// leastLimit raises the limit to what samples and the policy ask for at least,
+// and tells of the one that decides.
+func (a *advice) leastLimit(need float64) float64 {
+	ratio := 0.0
+	if request := a.now.CPURequestCores; a.policy == Burstable && request.Known {
+		ratio = limitRatio * request.V
+	}
+	switch highest := a.peaks.HighestCores; {
+	case ratio > need && ratio >= highest:
+		a.say(snapshot.ReasonCPULimitRatio, snapshot.ResourceCPU,
+			fmt.Sprintf("The limit is at least %d x the request: %s.", limitRatio, cores(ratio)))
+		return ratio
+	case highest > need:
+		a.say(snapshot.ReasonCPUPeak, snapshot.ResourceCPU,
+			fmt.Sprintf("The highest use of any one sample of the last 14 days was %s, as at a start: the limit is not below it.", cores(highest)),
+			evidence("highest_cores", highest))
+		return highest
+	}
+	return need
+}
+
+func confidenceOf(w history.Window) float64 {
+	switch {
+	case w.Saturated:
+		return sureSaturated
+	case w.Exact:
+		return sureExact
+	}
+	return surePolled
+}
+
+// sayThrottled tells of a limit that is too low, and of what is behind it.
+func (a *advice) sayThrottled(w history.Window) {
+	a.suffers = a.suffers || isSet(a.facts.CPULimitCores) && a.facts.CPULimitCores.V <= w.QuotaCores
+	share := float64(w.Throttled) / float64(w.Periods)
+	numbers := []snapshot.Evidence{
+		evidence("throttled_ratio", share), evidence("slowdown_ratio", w.Slowdown),
+		evidence("limit_cores", w.QuotaCores), evidence("need_cores", w.NeedCores),
+	}
+	seen := fmt.Sprintf("In the %s to %s the limit of %s throttled %d of %d periods (%s), which slowed its work by %s",
+		duration(w.End.Sub(w.Start)), clock(w.End), cores(w.QuotaCores), w.Throttled, w.Periods, percent(share), percent(w.Slowdown))
+	if w.Saturated {
+		a.say(snapshot.ReasonCPUSaturated, snapshot.ResourceCPU,
+			fmt.Sprintf("%s, without a pause: how much it wants cannot be seen behind the limit, only that it is more than %s and at most what its threads and the node's CPUs could use, %s. Look again a minute after the change: the next window tells.",
+				seen, cores(w.QuotaCores), cores(w.NeedCores)), numbers...)
+	} else {
+		a.say(snapshot.ReasonCPUThrottled, snapshot.ResourceCPU,
+			fmt.Sprintf("%s; at most 1%% of each is the target. What it wanted to do at once needs %s in 99%% of the periods, %s of margin included.",
+				seen, cores(w.NeedCores), margin(w)), numbers...)
+	}
+	a.burstAdvice(w)
+	a.threadAdvice(w)
+}
+
+func margin(w history.Window) string {
+	if w.Exact {
+		return "5%"
+	}
+	return "10%"
+}
+
+// sayUnthrottled tells of what the windows without throttling needed.
+func (a *advice) sayUnthrottled(w history.Window, t history.Throttling) {
+	text := fmt.Sprintf("In the %s to %s, the highest of %d windows of 100 ms periods, 99%% of the periods needed at most %s, %s of margin included",
+		duration(w.End.Sub(w.Start)), clock(w.End), t.Windows, cores(w.NeedCores), margin(w))
+	if t.FloorCores > w.NeedCores {
+		text += fmt.Sprintf("; a limit of %s was too low before", cores(t.FloorCores))
+	}
+	a.say(snapshot.ReasonCPUUnthrottled, snapshot.ResourceCPU, text+".",
+		evidence("need_cores", w.NeedCores), evidence("floor_cores", t.FloorCores))
+}
+
+// clock spells a time of day, in UTC so that it is the same everywhere.
+func clock(at time.Time) string { return at.UTC().Format("15:04 UTC on Jan 2") }

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hints
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/slicewatch/slicewatch/agent/history"
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+)
+
+// life is a random history that can be played with more or less use.
+type life struct {
+	cores, memory []float64
+	step          time.Duration
+	windows       []history.Window
+	oomAt         int // sample; none if beyond the last
+	oomLimit      float64
+	settings      Settings
+}
+
+func lives() *rapid.Generator[life] {
+	return rapid.Custom(func(t *rapid.T) life {
+		n := rapid.IntRange(1, 300).Draw(t, "samples")
+		l := life{
+			cores:  rapid.SliceOfN(rapid.Float64Range(0, 8), n, n).Draw(t, "cores"),
+			memory: rapid.SliceOfN(rapid.Float64Range(mi, 4096*mi), n, n).Draw(t, "memory"),
+			step:   time.Duration(rapid.IntRange(1, 7200).Draw(t, "step")) * time.Second,
+			oomAt:  rapid.IntRange(0, 600).Draw(t, "oom"), oomLimit: rapid.Float64Range(mi, 4096*mi).Draw(t, "limit"),
+			settings: Settings{Policy: rapid.SampledFrom(Policies()).Draw(t, "policy"), CPUHeadroom: rapid.Float64Range(1, 2).Draw(t, "headroom")},
+		}
+		for i := range rapid.IntRange(0, 20).Draw(t, "windows") {
+			w := history.Window{Start: epoch.Add(time.Duration(i) * time.Minute), Periods: 600}
+			w.End = w.Start.Add(time.Minute)
+			w.QuotaCores = rapid.Float64Range(0, 4).Draw(t, "quota")
+			w.Throttled = rapid.IntRange(0, 600).Draw(t, "throttled")
+			w.NeedCores = rapid.Float64Range(0.01, 8).Draw(t, "need")
+			w.UsedCores = rapid.Float64Range(0, 4).Draw(t, "used")
+			l.windows = append(l.windows, w)
+		}
+		return l
+	})
+}
+
+func (l life) play(factor float64) (*history.Series, time.Time) {
+	s := begin()
+	for _, w := range l.windows {
+		s.AddWindow(w)
+	}
+	for i := range l.cores {
+		s.now = s.now.Add(l.step)
+		s.Add(history.Sample{At: s.now, Elapsed: l.step, CPUCores: history.Known(l.cores[i] * factor), WorkingSetBytes: history.Known(l.memory[i] * factor)})
+		if i == l.oomAt {
+			s.killed(history.OOMContainer, l.oomLimit)
+		}
+	}
+	return s.Series, s.now
+}
+
+// More use never lowers a request or a limit.
+func TestMoreUseNeverLowersAHint(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l, factor := lives().Draw(t, "life"), rapid.Float64Range(1, 20).Draw(t, "factor")
+		series, at := l.play(1)
+		less := Compute(series, Facts{}, l.settings, at)
+		series, at = l.play(factor)
+		more := Compute(series, Facts{}, l.settings, at)
+		for name, pair := range map[string][2]snapshot.Quantity{
+			"CPU request": {less.CPURequestCores, more.CPURequestCores}, "CPU limit": {less.CPULimitCores, more.CPULimitCores},
+			"memory request": {less.MemoryRequestBytes, more.MemoryRequestBytes}, "memory limit": {less.MemoryLimitBytes, more.MemoryLimitBytes},
+		} {
+			if pair[0].Known && (!pair[1].Known || pair[1].V < pair[0].V-1e-9) {
+				t.Errorf("%s: %v with %.2f x the use, %v before", name, pair[1], factor, pair[0])
+			}
+		}
+	})
+}
+
+// Every amount is a whole number of steps and at least one, no limit is below
+// its request, memory is never below what was used, and the policies hold.
+func TestAmountsHoldTogether(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := lives().Draw(t, "life")
+		series, at := l.play(1)
+		h := Advise(series, Facts{}, l.settings, at)
+		whole := func(q snapshot.Quantity, step float64) bool {
+			return !q.Known || q.V >= step-1e-9 && math.Abs(q.V/step-math.Round(q.V/step)) < 1e-6
+		}
+		if !whole(h.CPURequestCores, cpuStepCores) || !whole(h.CPULimitCores, cpuStepCores) ||
+			!whole(h.MemoryRequestBytes, memoryStepBytes) || !whole(h.MemoryLimitBytes, memoryStepBytes) {
+			t.Errorf("not in whole steps: %s", describe(h))
+		}
+		if h.CPULimitCores.Known && h.CPULimitCores.V < h.CPURequestCores.V || h.MemoryLimitBytes.V < h.MemoryRequestBytes.V {
+			t.Errorf("a limit below its request: %s", describe(h))
+		}
+		if peak := series.Peaks(at).Peak; h.MemoryRequestBytes.V < peak {
+			t.Errorf("memory request below the peak of %s: %s", bytes(peak), describe(h))
+		}
+		if h.CPURequestCores.Known {
+			checkPolicy(t, h)
+		}
+		if h.Confidence < 0 || h.Confidence > 1 || len(h.Reasons) == 0 {
+			t.Errorf("confidence %f with %d reasons", h.Confidence, len(h.Reasons))
+		}
+	})
+}
+
+func checkPolicy(t *rapid.T, h snapshot.Hint) {
+	ok := true
+	switch Policy(h.Policy) {
+	case Burstable:
+		ok = h.CPULimitCores.V >= 2*h.CPURequestCores.V-2*cpuStepCores && h.MemoryLimitBytes.V >= 2*h.MemoryRequestBytes.V-2*memoryStepBytes
+	case Guaranteed:
+		ok = h.CPULimitCores == h.CPURequestCores && h.MemoryLimitBytes == h.MemoryRequestBytes
+	case NoCPULimit:
+		ok = h.NoCPULimit && !h.CPULimitCores.Known && h.MemoryLimitBytes == h.MemoryRequestBytes
+	}
+	if !ok {
+		t.Errorf("not what the policy wants: %s", describe(h))
+	}
+}
+
+// A published hint stands for a day unless something urgent happens.
+func TestHeldForADay(t *testing.T) {
+	s := begin().uses(3*day, 0.2, 100*mi)
+	first := Advise(s.Series, Facts{}, Settings{}, s.now)
+	for range 23 {
+		s.uses(time.Hour, 0.19, 120*mi)
+		h := Advise(s.Series, Facts{}, Settings{}, s.now)
+		if diff := cmp.Diff(first.MemoryLimitBytes, h.MemoryLimitBytes); diff != "" || !h.Published.Equal(first.Published) {
+			t.Fatalf("changed within a day:\n%s", describe(h))
+		}
+	}
+	s.uses(2*time.Hour, 0.19, 120*mi)
+	if h := Advise(s.Series, Facts{}, Settings{}, s.now); h.MemoryLimitBytes.V <= first.MemoryLimitBytes.V {
+		t.Errorf("after a day the limit is still %s", bytes(h.MemoryLimitBytes.V))
+	}
+}
+
+// A level that rises is followed within about an hour.
+func TestRaisedAtOnceWhenUseStaysAbove(t *testing.T) {
+	s := begin().uses(3*day, 0.2, 100*mi)
+	Advise(s.Series, Facts{}, Settings{}, s.now)
+	s.uses(20*time.Minute, 0.9, 100*mi)
+	if h := Advise(s.Series, Facts{}, Settings{}, s.now); h.CPURequestCores.V > 0.3 {
+		t.Errorf("raised after 20 minutes: %s", describe(h))
+	}
+	s.uses(70*time.Minute, 0.9, 100*mi)
+	h := Advise(s.Series, Facts{}, Settings{}, s.now)
+	if h.CPURequestCores.V < 0.9 || !h.Urgent {
+		t.Errorf("not raised after 90 minutes: %s", describe(h))
+	}
+}
+
+// A saturated window's guess is corrected by the next window, also downwards.
+func TestProvisionalLimitIsCorrected(t *testing.T) {
+	s := begin().uses(3*day, 0.2, 100*mi)
+	s.window(func(w *history.Window) { throttled(w); w.Saturated, w.NeedCores = true, 4.2 })
+	if h := Advise(s.Series, Facts{}, Settings{}, s.now); h.CPULimitCores.V < 4.2 {
+		t.Fatalf("not what the window says: %s", describe(h))
+	}
+	s.window(func(w *history.Window) { w.QuotaCores, w.NeedCores = 4.2, 0.8 })
+	if h := Advise(s.Series, Facts{}, Settings{}, s.now); h.CPULimitCores.V > 0.85 {
+		t.Errorf("not corrected: %s", describe(h))
+	}
+}
+
+func TestWords(t *testing.T) {
+	tests := map[string]string{
+		cores(0): "0m", cores(0.0026): "2.6m", cores(0.25): "250m", cores(4): "4000m",
+		bytes(512 * mi): "512Mi", bytes(1.5 * 1024 * mi): "1.5Gi", bytes(100): "100", bytes(0): "0",
+		percent(0.014): "1.4%", percent(0.5): "50%", days(1): "day", days(3.25): "3.25 days",
+		duration(0): "0s", duration(59 * time.Second): "59s", duration(3*time.Hour + 59*time.Second): "3h", duration(50 * time.Hour): "2d2h",
+		shorten("abcdef", 3): "abc…",
+	}
+	for got, want := range tests {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
