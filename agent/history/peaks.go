@@ -171,12 +171,12 @@ type Growth struct {
 // Growth returns how the working set moved.
 func (s *Series) Growth(now time.Time) Growth {
 	last := slotOf(now, time.Hour) - 1 // the present hour is not over
-	begun := int32(0)
+	begun := int32(1)
 	if !s.peaks.restarted.IsZero() {
 		begun = slotOf(s.peaks.restarted, time.Hour) + 1 // nor was the first a whole one
 	}
 	var lows []float64 // newest first
-	for slot := last; slot > last-hours+1 && slot > begun; slot-- {
+	for slot := last; slot > last-hours+1 && slot >= begun; slot-- {
 		hour := s.peaks.hours[slot%hours]
 		if hour.slot != slot {
 			break
