@@ -53,7 +53,7 @@ func TestPeaksByDays(t *testing.T) {
 	if got.Peak != 160 || math.Abs(got.Overshoot-(160.0/130-1)) > 1e-9 || got.Days < 6 || got.Days > 6.25 || !got.Samples {
 		t.Errorf("got %+v", got)
 	}
-	if got := s.Peaks(at.Add(13 * day)); got.Peak != 150 {
+	if got := s.Peaks(at.Add(13 * day)); got.Peak != 140 {
 		t.Errorf("the peak of 16 days ago still counts: %+v", got)
 	}
 	if got := s.Peaks(at.Add(30 * day)); got.Samples || got.Peak != 0 {
