@@ -25,6 +25,7 @@ import (
 	"github.com/slicewatch/slicewatch/agent/sampling"
 	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
 	"github.com/slicewatch/slicewatch/agent/sampling/reading"
+	"github.com/slicewatch/slicewatch/agent/sizing"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/agent/version"
 	"github.com/slicewatch/slicewatch/bpf/events"
@@ -49,6 +50,7 @@ type Agent struct {
 	names    *identity.Resolver
 	flight   *flight.Recorder
 	events   *events.Reader // nil where eBPF does not tell any
+	advisor  *sizing.Advisor
 	sampler  *sampling.Sampler
 	access   *access.Reviewer // nil when the API server is not asked who may read
 	server   *exporter.Server
@@ -191,6 +193,8 @@ func (a *Agent) makeSampler(cfg config.Config, store *snapshot.Store, self *expo
 	if err := a.openEvents(cfg, &settings, kills); err != nil {
 		return err
 	}
+	a.advisor = a.makeAdvisor(cfg, settings)
+	settings.Hints = a.advisor
 	a.sampler = sampling.New(settings)
 	return nil
 }
@@ -250,7 +254,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.events != nil {
 		services = append(services, service{"events", a.events.Run})
 	}
-	services = append(services, service{"sampler", a.sampler.Run}, service{"web server", a.server.Run})
+	services = append(services, service{"hints", a.advisor.Run}, service{"sampler", a.sampler.Run}, service{"web server", a.server.Run})
 	err := lifecycle.Group{Services: services}.Run(ctx)
 	return errors.Join(err, a.Close())
 }
@@ -258,6 +262,9 @@ func (a *Agent) Run(ctx context.Context) error {
 // Close gives back what New opened, for an agent that is not run.
 func (a *Agent) Close() error {
 	var errs []error
+	if a.advisor != nil {
+		a.advisor.Close()
+	}
 	if a.server != nil {
 		errs = append(errs, a.server.Close())
 	}

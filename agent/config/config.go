@@ -26,6 +26,7 @@ type Config struct {
 	SampleInterval time.Duration
 	// Retention is how long what ended is still exported, 1m to 24h.
 	Retention time.Duration
+	Hints     Hints
 	Metrics   Metrics
 	Web       Web
 	Log       Log
@@ -60,6 +61,14 @@ type Names struct {
 	Kubeconfig string
 	// ContainerdAddress is the path of containerd's socket.
 	ContainerdAddress string
+}
+
+// Hints says what requests and limits are hinted at.
+type Hints struct {
+	// Policy is "burstable", "no-cpu-limit" or "guaranteed".
+	Policy string
+	// CPUHeadroom multiplies CPU requests, 1 to 10.
+	CPUHeadroom float64
 }
 
 // Metrics says which metric families are exported.
@@ -122,6 +131,7 @@ func Default() Config {
 		BPF:            "auto",
 		SampleInterval: time.Second,
 		Retention:      5 * time.Minute,
+		Hints:          Hints{Policy: "burstable", CPUHeadroom: 1},
 		Web:            Web{ListenAddresses: []string{":9779"}, Auth: "none", AuthCacheTime: 2 * time.Minute},
 		Log:            Log{Level: "info", Format: "logfmt"},
 		MaxProcs:       maxProcs,
@@ -148,6 +158,9 @@ func settings(c *Config) []setting {
 			duration{&c.SampleInterval, 100 * time.Millisecond, time.Minute}},
 		{"retention", "How long ended pods and containers are still exported, 1m to 24h.",
 			duration{&c.Retention, time.Minute, 24 * time.Hour}},
+		{"hints.policy", "How hinted requests and limits relate: burstable (StatefulSets: guaranteed), no-cpu-limit, or guaranteed; pods may say slicewatch.dev/policy.",
+			choice{&c.Hints.Policy, []string{"burstable", "no-cpu-limit", "guaranteed"}}},
+		{"hints.cpu-headroom", "What hinted CPU requests are multiplied with, 1 to 10.", factor{&c.Hints.CPUHeadroom, 1, 10}},
 		{"metrics.detail", "Families to export: default, or all.", detail{&c.Metrics.DetailAll}},
 		{"metrics.include", "Families to export besides, as a regular expression for whole names.", pattern{&c.Metrics.Include}},
 		{"metrics.exclude", "Families never to export, as a regular expression for whole names.", pattern{&c.Metrics.Exclude}},

@@ -176,7 +176,7 @@ func below(node *yaml.Node, key string) *yaml.Node {
 func valueNode(v value) *yaml.Node {
 	texts := v.Texts()
 	switch v.(type) {
-	case count, boolean:
+	case count, factor, boolean:
 		return &yaml.Node{Kind: yaml.ScalarNode, Value: texts[0]}
 	case many:
 		list := &yaml.Node{Kind: yaml.SequenceNode}

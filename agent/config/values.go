@@ -94,6 +94,22 @@ func (v count) Set(texts []string) error {
 	return nil
 }
 
+// factor is a number that something is multiplied with.
+type factor struct {
+	to       *float64
+	min, max float64
+}
+
+func (v factor) Texts() []string { return []string{strconv.FormatFloat(*v.to, 'g', -1, 64)} }
+func (v factor) Set(texts []string) error {
+	n, err := strconv.ParseFloat(texts[0], 64)
+	if err != nil || !(n >= v.min && n <= v.max) { // NaN is neither
+		return fmt.Errorf("must be a number from %g to %g", v.min, v.max)
+	}
+	*v.to = n
+	return nil
+}
+
 type boolean struct{ to *bool }
 
 func (v boolean) Texts() []string { return []string{strconv.FormatBool(*v.to)} }

@@ -38,6 +38,9 @@ type processFacts struct {
 	started time.Time // when the main process started; zero if unknown
 
 	mainPID int
+	// program is what the command line of programPID shows.
+	programPID int
+	program    snapshot.Runtime
 	// top is the process with the highest score, in the kernel's own measure
 	// but for swap and page tables.
 	topPages, topAdj int64
@@ -141,6 +144,7 @@ func (s *Sampler) lookAtScores(m *member, pids []int) {
 	if top == 0 {
 		return
 	}
+	s.lookAtProgram(m, top)
 	m.procs.topAdj = m.procs.adj.N
 	if top != m.procs.mainPID {
 		if adj, err := s.cfg.Processes.OOMScoreAdj(top); err == nil {
@@ -148,6 +152,19 @@ func (s *Sampler) lookAtScores(m *member, pids []int) {
 		}
 	}
 	m.procs.topPages, _ = s.cfg.Processes.ResidentPages(top) // 0 only weakens the order of equals
+}
+
+// lookAtProgram reads the command line of the largest process once.
+func (s *Sampler) lookAtProgram(m *member, pid int) {
+	if pid == m.procs.programPID {
+		return
+	}
+	program, err := s.cfg.Processes.Program(pid)
+	if err != nil {
+		s.processFailed(err)
+		return
+	}
+	m.procs.programPID, m.procs.program = pid, program
 }
 
 func (s *Sampler) processFailed(err error) {

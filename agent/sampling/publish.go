@@ -44,6 +44,9 @@ func (s *Sampler) publish(now time.Time) {
 		snap.Sources = s.sources.appendTo(snap.Sources[:0])
 		snap.Self = s.self()
 		s.cfg.Kills.Fill(snap)
+		if s.cfg.Hints != nil {
+			s.cfg.Hints.Fill(snap)
+		}
 	})
 }
 
@@ -81,6 +84,7 @@ func (s *Sampler) container(series *ledger.Series, now time.Time) snapshot.Conta
 	if m := s.newest(series); m != nil {
 		c.Current = m.reading
 		c.Processes, c.OOMScoreAdj, c.OOMScore, c.OOMRank = m.procs.count, m.procs.adj, m.procs.score, m.procs.rank
+		c.Program = m.procs.program
 	}
 	return c
 }

@@ -58,6 +58,13 @@ type Processes interface {
 	OOMScoreAdj(pid int) (int64, error)
 	ResidentPages(pid int) (int64, error)
 	Stat(pid int) (procfs.Stat, error)
+	Program(pid int) (snapshot.Runtime, error)
+}
+
+// Hints gives the containers of a snapshot their hints before it is published;
+// *sizing.Advisor.
+type Hints interface {
+	Fill(snap *snapshot.Snapshot)
 }
 
 // Node reads the node as a whole; *procfs.Node.
@@ -117,7 +124,9 @@ type Config struct {
 	Events       Events
 	EventsStatus []bpf.Status
 	// KillSink may be nil.
-	KillSink  KillSink
+	KillSink KillSink
+	// Hints is nil where no hints are wanted.
+	Hints     Hints
 	Telemetry Telemetry
 	Store     *snapshot.Store
 	Logger    *slog.Logger

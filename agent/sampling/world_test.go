@@ -206,7 +206,8 @@ func (w *world) ResidentPages(pid int) (int64, error) { return w.one(pid).pages,
 func (w *world) Stat(pid int) (procfs.Stat, error) {
 	return procfs.Stat{Start: w.one(pid).start, InRuntime: w.one(pid).runtime}, w.gone(pid)
 }
-func (w *world) one(pid int) process { return w.processes[pid] }
+func (w *world) Program(pid int) (snapshot.Runtime, error) { return snapshot.Runtime{}, w.gone(pid) }
+func (w *world) one(pid int) process                       { return w.processes[pid] }
 func (w *world) gone(pid int) error {
 	if _, ok := w.processes[pid]; !ok {
 		return procfs.ErrGone

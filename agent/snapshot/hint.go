@@ -31,6 +31,16 @@ type Hint struct {
 	Reasons []Reason
 }
 
+// Hints is what the making of hints holds, and where its own bounds bit.
+type Hints struct {
+	Histories      int    // series of use that are kept
+	Refused        uint64 // times that a series was not kept, to stay within the bound
+	ClockSteps     uint64 // times that the clock went back and the histories with it
+	Evaluations    uint64 // hints that were made anew
+	Windows        uint64 // minutes of cpu.stat polls that were taken in
+	WindowsRefused uint64 // those not begun, to stay within the bound
+}
+
 // Quantity is a number that may be unknown, which is not 0.
 type Quantity struct {
 	V     float64

@@ -42,6 +42,7 @@ type Snapshot struct {
 	Unidentified int
 	Sources      []Source
 	Self         Self
+	Hints        Hints
 }
 
 // Self is what the agent holds and where its own bounds bit, as of this sweep.
@@ -166,6 +167,12 @@ type Container struct {
 	// times in which a task was held for memory.high and at a memory limit. They
 	// go on over incarnations as counters do. nil until there is one.
 	ThrottleDurations, StallsHigh, StallsLimit *Histogram
+
+	// Hint is what its requests and limits should be; nil for what gets no
+	// hints and before the first. It is never written to: a reader may keep it.
+	Hint *Hint
+	// Program is what the command line of its largest process shows.
+	Program Runtime
 
 	// Processes counts cgroup.procs, of the container's own cgroup and of
 	// those that it made below itself.

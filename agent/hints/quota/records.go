@@ -2,7 +2,10 @@
 
 package quota
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Period is what is known of one period, or of one poll about as long, in which
 // something ran.
@@ -39,6 +42,13 @@ type Records struct {
 	// than by adding up the records.
 	NrPeriods, NrThrottled int
 	LongestStall           time.Duration
+}
+
+// Clone returns records that do not change when these are made anew.
+func (r *Records) Clone() *Records {
+	clone := *r
+	clone.Periods = slices.Clone(r.Periods)
+	return &clone
 }
 
 // cores returns a time as a share of a period.

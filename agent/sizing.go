@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"github.com/slicewatch/slicewatch/agent/checkpoint"
+	"github.com/slicewatch/slicewatch/agent/config"
+	"github.com/slicewatch/slicewatch/agent/hints"
+	"github.com/slicewatch/slicewatch/agent/history"
+	"github.com/slicewatch/slicewatch/agent/sampling"
+	"github.com/slicewatch/slicewatch/agent/sizing"
+)
+
+// makeAdvisor makes what gives hints, with the histories that an earlier agent
+// left.
+func (a *Agent) makeAdvisor(cfg config.Config, settings sampling.Config) *sizing.Advisor {
+	of := sizing.Config{
+		Settings: hints.Settings{Policy: hints.Policy(cfg.Hints.Policy), CPUHeadroom: cfg.Hints.CPUHeadroom},
+		Store:    history.NewStore(history.Config{}),
+		Stats:    sizing.CgroupStats{Root: cfg.Paths.CgroupFS},
+		Logger:   a.log,
+	}
+	if settings.Journal == nil { // why not was said
+		return sizing.New(of)
+	}
+	journal, state, err := checkpoint.OpenJournal(cfg.Paths.State, "history", a.log)
+	if err != nil {
+		a.log.Warn("the histories of use will not survive a restart of the agent", "reason", err)
+		return sizing.New(of)
+	}
+	a.journals = append(a.journals, journal)
+	if state != nil {
+		if err := of.Store.Load(state); err != nil {
+			if err := journal.Reject(err, a.log); err != nil {
+				a.log.Warn("the histories of use will not survive a restart of the agent", "reason", err)
+				return sizing.New(of)
+			}
+		}
+	}
+	of.Journal = journal
+	return sizing.New(of)
+}
