@@ -12,7 +12,7 @@ import (
 // nodeFamilies returns what speaks of the node and of the agent, once per
 // exposition.
 func nodeFamilies() []family {
-	families := slices.Concat(nodeFacts(), sweepFacts(), readerFacts(), retentionFacts(), oomFacts())
+	families := slices.Concat(nodeFacts(), sweepFacts(), readerFacts(), retentionFacts(), oomFacts(), hintFacts())
 	for i := range families {
 		families[i].level = levelNode
 	}

@@ -68,6 +68,7 @@ const (
 	levelCgroup   // every cgroup, under cAdvisor's names
 	levelMachine  // the node, under cAdvisor's names
 	levelOOM      // containers, longer than levelContainer has them
+	levelHint     // containers that have a hint
 )
 
 // labels returns the names of the labels that every series of the level has,
@@ -76,6 +77,8 @@ func (l level) labels() []string {
 	switch l {
 	case levelContainer, levelOOM:
 		return []string{"namespace", "pod", "container", "qos"}
+	case levelHint:
+		return []string{"namespace", "pod", "container", "qos", "workload_kind", "workload"}
 	case levelPod:
 		return []string{"namespace", "pod", "qos"}
 	case levelQoS:
@@ -94,6 +97,9 @@ func (l level) appendLabels(values []string, s *subject) []string {
 	case levelContainer:
 		c := s.container
 		return append(values, c.Identity.Namespace, c.Identity.Pod, c.Identity.Name, c.QoS.String())
+	case levelHint:
+		id := s.container.Identity
+		return append(values, id.Namespace, id.Pod, id.Name, s.container.QoS.String(), id.WorkloadKind, id.Workload)
 	case levelOOM:
 		return append(values, s.oom.Namespace, s.oom.Pod, s.oom.Container, s.oom.QoS.String())
 	case levelPod:

@@ -68,12 +68,12 @@ func NewCadvisorGatherer(store *snapshot.Store, selection Selection) *Gatherer {
 
 // snapshotFamilies returns all families that come from snapshots.
 func snapshotFamilies() []family {
-	return slices.Concat(containerFamilies(), measureFamilies(), oomFamilies(), nodeFamilies())
+	return slices.Concat(containerFamilies(), measureFamilies(), oomFamilies(), hintFamilies(), nodeFamilies())
 }
 
 func newGatherer(store *snapshot.Store, self prometheus.Gatherer, selection Selection, table []family) *Gatherer {
 	g := &Gatherer{store: store, self: self, exclude: selection.Exclude}
-	for l := levelContainer; l <= levelOOM; l++ {
+	for l := levelContainer; l <= levelHint; l++ {
 		p := newPlan(l, table, selection)
 		if p == nil {
 			continue

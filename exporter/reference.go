@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/slicewatch/slicewatch/agent/snapshot"
 )
 
 // referenceProse is what the tables cannot say.
@@ -83,6 +85,19 @@ was read, it is ` + "`unknown`" + `. The container is empty where only the pod c
 
 `
 
+const hintProse = `What requests and limits should be. [hints.md](hints.md) says how each amount is computed. A reason is one of
+` + "`%s`" + `.
+
+`
+
+func reasonCodes() []string {
+	var codes []string
+	for _, code := range snapshot.ReasonCodes() {
+		codes = append(codes, string(code))
+	}
+	return codes
+}
+
 // WriteReference writes the reference of every metric family as Markdown.
 func WriteReference(w io.Writer) error {
 	b := bufio.NewWriter(w)
@@ -94,6 +109,7 @@ func WriteReference(w io.Writer) error {
 	}{
 		{"Containers", []level{levelContainer}},
 		{"OOM kills", []level{levelOOM}},
+		{"Hints", []level{levelHint}},
 		{"Pods", []level{levelPod}},
 		{"QoS classes", []level{levelQoS}},
 		{"All pods of the node", []level{levelKubepods}},
@@ -102,6 +118,9 @@ func WriteReference(w io.Writer) error {
 		fmt.Fprintf(b, "## %s\n\n", section.title)
 		if section.levels[0] == levelOOM {
 			b.WriteString(oomProse)
+		}
+		if section.levels[0] == levelHint {
+			fmt.Fprintf(b, hintProse, strings.Join(reasonCodes(), "`, `"))
 		}
 		writeTable(b, own, section.levels)
 	}

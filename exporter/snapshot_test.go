@@ -73,10 +73,27 @@ func fullContainer(series uint64, namespace, pod, name string) snapshot.Containe
 		CPUPeakMicros: known(1_500_000), MemoryPeakBytes: known(4096), Processes: known(3),
 		OOMScoreAdj: known(-997), OOMScore: known(666), OOMRank: known(1),
 		ThrottleDurations: durations(60e6, 61e6, 90e6), StallsHigh: durations(2e9), StallsLimit: durations(500, 40_000, 20e9),
+		Hint: fullHint(),
 		Identity: &snapshot.ContainerIdentity{
 			Namespace: namespace, Pod: pod, Name: name, PodUID: "uid-" + pod, Known: true,
 			Image: "registry.example/" + name + ":1", Type: snapshot.AppContainer, WorkloadKind: "Deployment", Workload: "web",
 			CPURequestMillis: known(250), MemoryRequestBytes: known(1 << 20), OOMScoreAdjExpected: known(999),
+		},
+	}
+}
+
+// fullHint has everything that a hint can have, and a reason twice.
+func fullHint() *snapshot.Hint {
+	q := func(v float64) snapshot.Quantity { return snapshot.Quantity{V: v, Known: true} }
+	return &snapshot.Hint{
+		CPURequestCores: q(0.21), CPULimitCores: q(0.89), MemoryRequestBytes: q(144 << 20), MemoryLimitBytes: q(272 << 20),
+		CPUBurstSeconds: q(0.039), Policy: "burstable", Confidence: 0.75, Urgent: true, Published: taken.Add(-time.Hour),
+		Reasons: []snapshot.Reason{
+			{Code: snapshot.ReasonCPUDemand, Resource: snapshot.ResourceCPU, Text: "95% of the time it used at most 205m.",
+				Evidence: []snapshot.Evidence{{Name: "p95_24h_cores", Value: 0.205}}},
+			{Code: snapshot.ReasonCPUHeld, Resource: snapshot.ResourceCPU, Text: "Shown is the request."},
+			{Code: snapshot.ReasonCPUHeld, Resource: snapshot.ResourceCPU, Text: "Shown is the limit."},
+			{Code: snapshot.ReasonMemoryPeak, Resource: snapshot.ResourceMemory, Text: "The highest working set is 100Mi."},
 		},
 	}
 }
@@ -109,7 +126,8 @@ func fullSnapshot() snapshot.Snapshot {
 		Self: snapshot.Self{OpenFiles: 100, OpenFilesLimit: 200, FilesOpenedAnew: 3, Watches: 4, WatchesFailed: 5,
 			WatchOverflows: 6, IgnoredCgroups: 7, RetainedSeries: 8, RetainedDropped: 9, LateSweeps: 10, StateWrites: 11, StateWriteErrors: 12,
 			OOMEventsMissed: 13, OOMUnplaced: 14, FlightContainers: 15, FlightRefused: 16},
-		OOMs: []snapshot.OOMSeries{fullOOMs()},
+		OOMs:  []snapshot.OOMSeries{fullOOMs()},
+		Hints: snapshot.Hints{Histories: 17, Refused: 18, ClockSteps: 19, Evaluations: 20, Windows: 21, WindowsRefused: 22},
 	}
 	for i := range s.Node.Pressure {
 		s.Node.Pressure[i] = snapshot.Pressure{Some: known(1_500_000), Full: known(500_000)}

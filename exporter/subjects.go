@@ -24,6 +24,7 @@ const (
 	rowPod
 	rowContainer
 	rowOOM
+	rowHint
 )
 
 // visitAll visits every subject of the plan's level in s.
@@ -42,6 +43,13 @@ func (p *plan) visitAll(s *snapshot.Snapshot) {
 		for i := range s.Sources {
 			p.subject = subject{snapshot: s, source: &s.Sources[i]}
 			p.visit(rowKey{rowOther, uint64(i)})
+		}
+	case levelHint:
+		for i := range s.Containers {
+			if c := &s.Containers[i]; c.Hint != nil {
+				p.subject = subject{snapshot: s, measures: &c.Measures, container: c}
+				p.visit(rowKey{rowHint, c.Series})
+			}
 		}
 	case levelOOM:
 		for i := range s.OOMs {

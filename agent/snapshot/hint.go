@@ -110,3 +110,50 @@ const (
 	ReasonRedis          ReasonCode = "runtime_redis"   // maxmemory
 	ReasonMongoDB        ReasonCode = "runtime_mongodb" // wiredTigerCacheSizeGB
 )
+
+// ReasonCodes returns every reason there is.
+func ReasonCodes() []ReasonCode {
+	return []ReasonCode{
+		ReasonCPUDemand,
+		ReasonCPULevelRose,
+		ReasonCPUUrgent,
+		ReasonCPUHeld,
+		ReasonMemoryHeld,
+		ReasonCPUHeadroom,
+		ReasonCPUThrottled,
+		ReasonCPUUnthrottled,
+		ReasonCPUSaturated,
+		ReasonCPUBurst,
+		ReasonCPUThreads,
+		ReasonCPULimitRatio,
+		ReasonCPUPeak,
+		ReasonCPUIdle,
+		ReasonCPUOversized,
+		ReasonCPUNoRequest,
+		ReasonCPUNoLimit,
+		ReasonCPUNodeCap,
+		ReasonFewCPUSamples,
+		ReasonMemoryPeak,
+		ReasonMemoryOOM,
+		ReasonMemoryPodOOM,
+		ReasonMemoryOtherOOM,
+		ReasonMemoryPressure,
+		ReasonMemoryHigh,
+		ReasonMemoryRefaults,
+		ReasonMemoryLeak,
+		ReasonMemoryOversize,
+		ReasonMemoryNoReq,
+		ReasonMemoryNoLimit,
+		ReasonMemoryNodeCap,
+		ReasonFewMemSamples,
+		ReasonStateful,
+		ReasonBestEffort,
+		ReasonPolicyUnknown,
+		ReasonPolicyAnnotate,
+		ReasonNodeJS,
+		ReasonJVM,
+		ReasonGo,
+		ReasonRedis,
+		ReasonMongoDB,
+	}
+}

@@ -39,6 +39,17 @@ Examples:
   slicewatch ooms -n shop --since=1h -o wide
   kubectl exec -n monitoring slicewatch-x7k2p -- slicewatch ooms -o yaml --limit=1`
 
+const hintsHelp = `Show what requests and limits of containers should be, and why.
+
+Each cell of the table is what is set now and what it should be. WHY has the codes of the reasons; -o wide has their sentences, with the numbers that can be checked against the exported series. CONF is how sure the hint is, 0 to 1; ! marks containers that suffer until it is followed.
+
+-o patch prints a strategic merge patch for each workload, -o vpa a VerticalPodAutoscaler that is held between the hinted request and limit. Nothing is changed in the cluster.
+
+Examples:
+  slicewatch hints
+  slicewatch hints -n shop -o wide
+  slicewatch hints -n shop --workload=web -o patch > web.yaml && kubectl patch -n shop deployment web --patch-file=web.yaml`
+
 const metricsHelp = `Print the reference of all metric families, in Markdown.
 
 Example:

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slicewatch/slicewatch/exporter"
+)
+
+func number(v float64) *float64 { return &v }
+
+const mi = 1 << 20
+
+// hintList has a workload with two pods and a sidecar, one of each kind that
+// cannot be patched, and one of which nothing is known.
+func hintList() *exporter.HintList {
+	at := time.Date(2027, 1, 11, 12, 0, 0, 0, time.UTC)
+	hint := func(kind, workload, pod, container string, cpu, memory float64) exporter.ContainerHint {
+		return exporter.ContainerHint{
+			Namespace: "shop", WorkloadKind: kind, Workload: workload, Pod: pod, Container: container, Type: "app", QoS: "burstable",
+			Now:    exporter.Resources{CPURequestCores: number(0.25), CPULimitCores: number(0.5), MemoryRequestBytes: number(256 * mi), MemoryLimitBytes: number(512 * mi)},
+			Hint:   exporter.Resources{CPURequestCores: number(cpu), CPULimitCores: number(2 * cpu), MemoryRequestBytes: number(memory * mi), MemoryLimitBytes: number(2 * memory * mi)},
+			Policy: "burstable", Confidence: 0.75, Published: &at,
+			Reasons: []exporter.HintReason{{Code: "cpu_demand", Resource: "cpu", Text: "95% of the time it used at most 205m."}, {Code: "memory_peak", Resource: "memory", Text: "The highest working set is 100Mi."}},
+		}
+	}
+	urgent := hint("Deployment", "web", "web-1", "app", 0.3, 112)
+	urgent.Urgent = true
+	second := hint("Deployment", "web", "web-1", "proxy", 0.02, 32)
+	second.Type, second.NoCPULimit, second.Hint.CPULimitCores = "sidecar", true, nil
+	unknown := hint("StatefulSet", "db", "db-0", "mongod", 1, 1)
+	unknown.Hint, unknown.Published, unknown.Now = exporter.Resources{}, nil, exporter.Resources{}
+	unknown.Reasons = []exporter.HintReason{{Code: "cpu_few_samples", Resource: "cpu", Text: "No CPU hint yet."}}
+	partly := hint("CronJob", "report", "report-29-x", "run", 0, 64)
+	partly.Hint.CPURequestCores, partly.Hint.CPULimitCores = nil, nil
+	return &exporter.HintList{Time: at, Hints: []exporter.ContainerHint{
+		urgent, second, hint("Deployment", "web", "web-0", "app", 0.21, 144), unknown, partly,
+		hint("Job", "once", "once-x", "run", 1, 64), hint("", "", "alone", "app", 1, 64), hint("StaticPod", "etcd", "etcd-node", "etcd", 1, 64),
+		hint("Rollout", "canary", "canary-x", "app", 1, 64),
+	}}
+}
+
+func TestWriteHints(t *testing.T) {
+	for _, form := range HintForms() {
+		var b bytes.Buffer
+		if err := WriteHints(&b, hintList(), form); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join("testdata", "hints."+form)
+		if *update {
+			if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatalf("%v; make it with -update", err)
+		}
+		if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(b.String(), "\n")); diff != "" {
+			t.Errorf("%s differs, -update writes it anew (-want +got):\n%s", path, diff)
+		}
+	}
+	for _, form := range HintForms() {
+		var b bytes.Buffer
+		if err := WriteHints(&b, &exporter.HintList{}, form); err != nil || b.Len() == 0 {
+			t.Errorf("%s without hints: %q, %v", form, b.String(), err)
+		}
+	}
+}
+
+// A patch never leaves a request above its limit: the API server refuses that.
+func TestPatchKeepsRequestsBelowLimits(t *testing.T) {
+	h := exporter.ContainerHint{
+		Now:  exporter.Resources{CPURequestCores: number(2), MemoryLimitBytes: number(100 * mi)},
+		Hint: exporter.Resources{CPULimitCores: number(1), MemoryRequestBytes: number(200 * mi)},
+	}
+	if p := resources(&h); !p.empty() {
+		t.Errorf("got %+v", p)
+	}
+}
+
+func TestSpelling(t *testing.T) {
+	for got, want := range map[string]string{
+		spellCores(0.21): "210m", spellCores(2): "2", spellCores(0.01): "10m",
+		spellBytes(144 * mi): "144Mi", spellBytes(1024 * mi): "1Gi", spellBytes(1040 * mi): "1040Mi", spellBytes(100.5): "101",
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}

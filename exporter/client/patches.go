@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/slicewatch/slicewatch/exporter"
+)
+
+// workload is what a patch is for: all hints of its containers put together,
+// which several pods may have.
+type workload struct {
+	namespace, kind, name string
+	containers            []exporter.ContainerHint // one of each name
+	confidence            float64
+}
+
+// workloads puts the hints of a sorted list together. Of several pods of a
+// workload the one that needs most decides.
+func workloads(list *exporter.HintList) []workload {
+	var all []workload
+	for _, h := range list.Hints {
+		kind, name := h.WorkloadKind, h.Workload
+		if name == "" {
+			kind, name = "Pod", h.Pod
+		}
+		if n := len(all); n == 0 || all[n-1].namespace != h.Namespace || all[n-1].kind != kind || all[n-1].name != name {
+			all = append(all, workload{namespace: h.Namespace, kind: kind, name: name, confidence: 1})
+		}
+		all[len(all)-1].add(h)
+	}
+	return all
+}
+
+func (w *workload) add(h exporter.ContainerHint) {
+	if h.Published == nil {
+		return // nothing to say
+	}
+	w.confidence = min(w.confidence, h.Confidence)
+	for i := range w.containers {
+		c := &w.containers[i]
+		if c.Container != h.Container {
+			continue
+		}
+		c.NoCPULimit = c.NoCPULimit && h.NoCPULimit
+		for _, pair := range [][2]**float64{
+			{&c.Hint.CPURequestCores, &h.Hint.CPURequestCores}, {&c.Hint.CPULimitCores, &h.Hint.CPULimitCores},
+			{&c.Hint.MemoryRequestBytes, &h.Hint.MemoryRequestBytes}, {&c.Hint.MemoryLimitBytes, &h.Hint.MemoryLimitBytes},
+		} {
+			if *pair[0] == nil || *pair[1] != nil && **pair[1] > **pair[0] {
+				*pair[0] = *pair[1]
+			}
+		}
+		return
+	}
+	w.containers = append(w.containers, h)
+}
+
+// patchable says where the pod template of a kind is, as keys below each other;
+// empty for kinds that no strategic merge patch changes, which why explains.
+func (w *workload) patchable() (template []string, why string) {
+	switch w.kind {
+	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController":
+		return []string{"spec", "template"}, ""
+	case "CronJob":
+		return []string{"spec", "jobTemplate", "spec", "template"}, ""
+	case "Job":
+		return nil, "the pod template of a Job cannot be changed: write it into whatever makes the Job"
+	case "Pod":
+		return nil, "a pod without a controller cannot be changed but by kubectl patch --subresource=resize, within its QoS class"
+	case "StaticPod":
+		return nil, "a static pod is changed in its manifest on the node"
+	}
+	return nil, "the kind is not Kubernetes' own: kubectl takes no strategic merge patch for it"
+}
+
+type containerPatch struct {
+	Name      string         `yaml:"name"`
+	Resources resourcesPatch `yaml:"resources"`
+}
+
+// resourcesPatch has amounts as Kubernetes spells them; nil takes one away.
+type resourcesPatch struct {
+	Requests map[string]*string `yaml:"requests,omitempty"`
+	Limits   map[string]*string `yaml:"limits,omitempty"`
+}
+
+func (p *resourcesPatch) empty() bool { return len(p.Requests) == 0 && len(p.Limits) == 0 }
+
+// resources turns a hint into a patch that leaves no request above its limit.
+func resources(h *exporter.ContainerHint) resourcesPatch {
+	p := resourcesPatch{Requests: map[string]*string{}, Limits: map[string]*string{}}
+	set := func(name string, request, limit, requestNow, limitNow *float64, remove bool, spell func(float64) string) {
+		switch {
+		case limit == nil && !remove && request != nil && limitNow != nil && *request > *limitNow:
+			return // the limit that stays would be below it
+		case request == nil && limit != nil && requestNow != nil && *requestNow > *limit:
+			return
+		}
+		if request != nil {
+			text := spell(*request)
+			p.Requests[name] = &text
+		}
+		switch {
+		case limit != nil:
+			text := spell(*limit)
+			p.Limits[name] = &text
+		case remove && limitNow != nil:
+			p.Limits[name] = nil
+		}
+	}
+	set("cpu", h.Hint.CPURequestCores, h.Hint.CPULimitCores, h.Now.CPURequestCores, h.Now.CPULimitCores, h.NoCPULimit, spellCores)
+	set("memory", h.Hint.MemoryRequestBytes, h.Hint.MemoryLimitBytes, h.Now.MemoryRequestBytes, h.Now.MemoryLimitBytes, false, spellBytes)
+	return p
+}
+
+// writePatches prints a strategic merge patch for each workload, as one YAML
+// document each.
+func writePatches(w io.Writer, list *exporter.HintList) error {
+	var b strings.Builder
+	for _, one := range workloads(list) {
+		template, why := one.patchable()
+		patch := one.template(template)
+		switch {
+		case why != "":
+			fmt.Fprintf(&b, "# %s %s/%s: no patch: %s\n", printable(one.kind), printable(one.namespace), printable(one.name), why)
+			continue
+		case patch == nil:
+			fmt.Fprintf(&b, "# %s %s/%s: no patch: too little is known yet\n", printable(one.kind), printable(one.namespace), printable(one.name))
+			continue
+		}
+		text, err := yamlOf(patch)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "---\n# %s %s/%s, confidence %.2f; apply it with\n#   kubectl patch -n %s %s %s --patch-file=FILE\n%s",
+			printable(one.kind), printable(one.namespace), printable(one.name), one.confidence,
+			printable(one.namespace), strings.ToLower(printable(one.kind)), printable(one.name), text)
+	}
+	return printAll(w, b.String())
+}
+
+// template returns the patch below the given keys, nil if there is nothing in it.
+func (w *workload) template(keys []string) any {
+	spec := map[string][]containerPatch{}
+	for i := range w.containers {
+		c := &w.containers[i]
+		if p := resources(c); !p.empty() {
+			key := "containers"
+			if c.Type == sidecar {
+				key = "initContainers"
+			}
+			spec[key] = append(spec[key], containerPatch{Name: c.Container, Resources: p})
+		}
+	}
+	if len(spec) == 0 {
+		return nil
+	}
+	var patch any = map[string]any{"spec": spec}
+	for i := len(keys) - 1; i >= 0; i-- {
+		patch = map[string]any{keys[i]: patch}
+	}
+	return patch
+}
+
+func yamlOf(v any) (string, error) {
+	var b strings.Builder
+	encoder := yaml.NewEncoder(&b)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(v); err != nil {
+		return "", fmt.Errorf("print the hints: %w", err)
+	}
+	return b.String(), nil
+}
+
+func printAll(w io.Writer, text string) error {
+	if text == "" {
+		text = "# no hints\n"
+	}
+	if _, err := io.WriteString(w, text); err != nil {
+		return fmt.Errorf("print the hints: %w", err)
+	}
+	return nil
+}
