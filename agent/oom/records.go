@@ -149,7 +149,7 @@ func message(r *snapshot.OOMRecord) string {
 var reasons = [snapshot.NumOOMScopes]string{
 	snapshot.ScopeUnknown:   "a memory limit%s was reached; which one could not be told.",
 	snapshot.ScopeContainer: "the container reached its own memory limit%s.",
-	snapshot.ScopePod: "the pod as a whole reached its memory limit%s. That is the sum of its containers' limits, and the pause process and " +
+	snapshot.ScopePod: "the pod as a whole reached its memory limit%s. That is usually the sum of its containers' limits, and the pause process and " +
 		"what the kernel keeps for the pod count as well, so that it is often reached just before a container's own limit is.",
 	snapshot.ScopeQoS: "all pods of this QoS class together reached the limit%s of their class. This container need not have used too much itself.",
 	snapshot.ScopeKubepods: "all pods of the node together reached the memory%s that the kubelet leaves to pods (node allocatable). " +
