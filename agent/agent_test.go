@@ -112,7 +112,11 @@ func TestAgentOnARecordedNode(t *testing.T) {
 		`slicewatch_source_up{source="cgroup_files"} 1`,
 		`slicewatch_source_up{source="state"} 1`,
 		`slicewatch_unidentified_containers 11`,
+		`slicewatch_flight_recorder_containers 11`,
 	)
+	if got := strings.Count(metrics, "\nslicewatch_oom_kills_total{"); got != 2*11 {
+		t.Errorf("%d series of OOM kills, want those of two scopes for each container from the start", got)
+	}
 	if strings.Contains(metrics, `source="kubernetes"`) {
 		t.Error("a source that is switched off must not be exported as down")
 	}
