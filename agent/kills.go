@@ -9,7 +9,6 @@ import (
 	"github.com/slicewatch/slicewatch/agent/history/flight"
 	"github.com/slicewatch/slicewatch/agent/oom"
 	"github.com/slicewatch/slicewatch/agent/sampling"
-	"github.com/slicewatch/slicewatch/bpf/events"
 )
 
 // flightBounds bounds the flight recorder: 12 KB for each container, 12 MB at
@@ -54,18 +53,4 @@ func (a *Agent) loadKills(from oom.Journal, failed error) {
 	if err := journal.Reject(failed, a.log); err != nil {
 		a.log.Warn("OOM kills will not survive a restart of the agent", "reason", err)
 	}
-}
-
-// kernelKills hands what the kernel tells of kills to the account of them.
-type kernelKills struct{ to *oom.Keeper }
-
-// Killed implements sampling.KillSink.
-func (k kernelKills) Killed(e *events.Kill) {
-	k.to.Kill(oom.Kill{
-		Time: e.Time, Incident: e.Incident, PID: e.PID, Command: e.Command,
-		Victim: oom.Place(e.Victim), Limit: oom.Place(e.Limit), LimitKnown: e.LimitKnown, Global: e.Global,
-		LimitBytes: e.LimitBytes, UsageBytes: e.UsageBytes, TriggerPID: e.TriggerPID, TriggerCommand: e.TriggerCommand,
-		AnonBytes: e.AnonBytes, FileBytes: e.FileBytes, ShmemBytes: e.ShmemBytes, SwapBytes: e.SwapBytes,
-		OOMScoreAdj: e.OOMScoreAdj, Group: e.Group,
-	})
 }

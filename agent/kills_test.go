@@ -36,7 +36,7 @@ func TestKernelKillsAreHandedOverWhole(t *testing.T) {
 		keeper.Finish(now)
 	}
 	sweep()
-	kernelKills{keeper}.Killed(&events.Kill{
+	killSink{keeper}.Killed(&events.Kill{
 		Time: now, Incident: 1, PID: 2, Command: "node", Victim: events.Place{ID: 5}, LimitKnown: true, Limit: events.Place{ID: 4},
 		LimitBytes: 64, UsageBytes: 63, TriggerPID: 3, TriggerCommand: "java", AnonBytes: 10, FileBytes: 20, ShmemBytes: 30, SwapBytes: 40,
 		OOMScoreAdj: -5, Group: true,
