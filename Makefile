@@ -22,6 +22,8 @@ HELM     := $(CACHE)/tools/helm-$(shell sha256sum test/tools/helm/go.sum | cut -
 # the others what depends on kernel and architecture.
 VMTEST      := go run ./test/vm/cmd/vmtest
 VM_COMMANDS := ./cmd/slicewatch,./test/kubetree/cmd/kubetree
+# The packages with eBPF programs. They are tested on every kernel.
+VM_BPF      := ./bpf/iterator ./bpf/events
 
 .PHONY: help
 help: ## list the targets
@@ -117,18 +119,18 @@ again = $(1) || { echo "FAILED; once more, as it may have been the emulation: $(
 
 .PHONY: vm-newest
 vm-newest:
-	$(call again,$(VMTEST) -arch arm64 -suite trixie -swap 256 -timeout 25m -commands $(VM_COMMANDS) ./cgroupfs ./bpf/events ./test/exact)
+	$(call again,$(VMTEST) -arch arm64 -suite trixie -swap 256 -timeout 25m -commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs ./test/exact)
 
 .PHONY: vm-others
 vm-others:
-	$(call again,$(VMTEST) -arch arm64 -suite bookworm -swap 256 -timeout 20m -short -commands $(VM_COMMANDS) ./cgroupfs ./bpf/events ./test/exact)
-	$(call again,$(VMTEST) -arch amd64 -suite bookworm -cpus 1 -timeout 20m ./cgroupfs ./bpf/events)
-	$(call again,$(VMTEST) -arch amd64 -suite trixie -cpus 1 -timeout 20m ./cgroupfs ./bpf/events)
+	$(call again,$(VMTEST) -arch arm64 -suite bookworm -swap 256 -timeout 20m -short -commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs ./test/exact)
+	$(call again,$(VMTEST) -arch amd64 -suite bookworm -cpus 1 -swap 256 -timeout 20m -short -commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs)
+	$(call again,$(VMTEST) -arch amd64 -suite trixie -cpus 1 -swap 256 -timeout 20m -short -commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs)
 
 .PHONY: vm-test-all
 vm-test-all: ## all of them, those of the tests' own tools too, on all four kernels: hours
 	$(VMTEST) -arch arm64,amd64 -suite trixie,bookworm -swap 256 -timeout 60m -append SLICEWATCH_TEST_LONG=1 \
-		-commands $(VM_COMMANDS) ./cgroupfs ./bpf/events ./test/vm/guest ./test/kubetree ./test/exact
+		-commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs ./test/vm/guest ./test/kubetree ./test/exact
 
 .PHONY: prometheus-test
 prometheus-test: ## real Prometheus and VictoriaMetrics scrape the agent in emulated machines; queries, rules and dashboards are checked

@@ -3,6 +3,7 @@
 package iterator
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -36,7 +37,8 @@ func chore(args []string) error {
 	return nil
 }
 
-// readDisk reads so many MiB of the disk, three times over.
+// readDisk reads so many MiB of the disk, three times over, and then the
+// beginning of it again and again, which makes that active.
 func readDisk(mebibytes string) error {
 	size, err := strconv.ParseInt(mebibytes, 10, 64)
 	if err != nil {
@@ -47,12 +49,22 @@ func readDisk(mebibytes string) error {
 	if err != nil {
 		return err
 	}
-	for range 3 {
-		if _, err := io.Copy(io.Discard, io.NewSectionReader(disk, 0, size<<20)); err != nil {
+	for i := range 10 {
+		part := size << 20
+		if i >= 3 {
+			part = 1 << 20
+		}
+		if _, err := io.Copy(io.Discard, io.NewSectionReader(disk, 0, part)); err != nil {
 			return err
 		}
 	}
-	select {}
+	return stay()
+}
+
+// stay waits until the process is killed.
+func stay() error {
+	time.Sleep(time.Hour)
+	return errors.New("nobody killed this")
 }
 
 // fillSocket leaves a connection full of what nobody reads.
@@ -72,7 +84,7 @@ func fillSocket() error {
 		return err
 	}
 	_, _ = client.Write(make([]byte, 32<<20)) // until the deadline
-	select {}
+	return stay()
 }
 
 // rare is a container that something rare happens to.
@@ -98,7 +110,8 @@ func rares() []rare {
 			name: "group", settings: map[string]string{"memory.max": "8388608", "memory.swap.max": "0", "memory.oom.group": "1"}, args: grow,
 			shows: []cgroupfs.Field{cgroupfs.MemoryEventOOMGroupKill, cgroupfs.MemoryLocalEventOOMGroupKill, cgroupfs.MemoryLocalEventOOMKill},
 		}, {
-			name: "swap", settings: map[string]string{"memory.max": "8388608", "memory.swap.high": "1048576", "memory.swap.max": "4194304"}, args: grow,
+			name: "swap", settings: map[string]string{"memory.max": "8388608", "memory.swap.high": "1048576", "memory.swap.max": "4194304"},
+			args: work.Cmd("hold bytes=32Mi").Argv(false),
 			shows: []cgroupfs.Field{cgroupfs.SwapEventHigh, cgroupfs.SwapEventMax, cgroupfs.SwapEventFail},
 		}, {
 			name: "socket", args: []string{"chore", "fill-socket"}, shows: []cgroupfs.Field{cgroupfs.MemorySock},
@@ -119,6 +132,10 @@ func TestParityOfRareThings(t *testing.T) {
 		dirs[r.name] = startRare(t, tree, r)
 	}
 	time.Sleep(6 * time.Second) // until the last of them has come to rest
+	if err := tree.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * time.Second) // for the clock of pressure
 	r, files, cgroups := openReader(t, Config{}), fileReader(t), cgroupsOf(t)
 	var wrong []string
 	for range 10 {

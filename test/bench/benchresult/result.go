@@ -20,7 +20,8 @@ type Result struct {
 	// Scrapes of /metrics and of /metrics/cadvisor, of so many series.
 	Scrapes, Cadvisor            []Row
 	ScrapeSeries, CadvisorSeries int
-	Agent                        Agent
+	// Agent reads through the eBPF iterator, FilesAgent does not (--bpf=off).
+	Agent, FilesAgent Agent
 }
 
 // Row is one way to do a work. The first of a table is ours.
@@ -91,6 +92,8 @@ func (r Result) minute(b *strings.Builder) {
 	plain := scrapesPerMinute * (find(r.Sweeps, PlainSweep).Nanos + find(r.Scrapes, PlainScrape).Nanos)
 	fmt.Fprintf(b, "\n| One minute, a scrape every 15 s | times ours | instructions (million) | looks at each cgroup |\n| --- | ---: | ---: | ---: |\n")
 	fmt.Fprintf(b, "| the agent, all of it | 1.0 | %.0f | 60 |\n", ours/million)
+	files := 60*r.FilesAgent.SweepNanos + scrapesPerMinute*r.FilesAgent.ScrapeNanos
+	fmt.Fprintf(b, "| the agent with --bpf=off | %s | %.0f | 60 |\n", ratio(files, ours), files/million)
 	seldom := scrapesPerMinute * (r.Agent.SweepNanos + r.Agent.ScrapeNanos)
 	fmt.Fprintf(b, "| the agent with a sweep for each scrape (reckoned) | %s | %.0f | %d |\n", ratio(seldom, ours), seldom/million, scrapesPerMinute)
 	fmt.Fprintf(b, "| %s and %s at each scrape | %s | %.0f | %d |\n", PlainSweep, PlainScrape, ratio(plain, ours), plain/million, scrapesPerMinute)
@@ -107,24 +110,28 @@ func find(rows []Row, name string) Row {
 }
 
 func (r Result) agent(b *strings.Builder) {
-	const mi = 1 << 20
-	a := r.Agent
-	fmt.Fprintf(b, "\n| The agent's process | |\n| --- | ---: |\n")
-	for _, row := range [][2]string{
-		{"instructions of one sweep, everything else that it does in that second included (million)", fmt.Sprintf("%.1f", a.SweepNanos/million)},
-		{"instructions of one scrape over HTTP, gzip, names unknown (million)", fmt.Sprintf("%.1f", a.ScrapeNanos/million)},
-		{"series of that scrape", fmt.Sprint(a.Series)},
-		{"resident memory (MiB)", fmt.Sprintf("%.1f", a.ResidentBytes/mi)},
-		{"of that not the binary's own pages (MiB)", fmt.Sprintf("%.1f", a.AnonBytes/mi)},
-		{"highest resident memory (MiB)", fmt.Sprintf("%.1f", a.PeakBytes/mi)},
-		{"memory.current of its cgroup (MiB)", fmt.Sprintf("%.1f", a.CgroupBytes/mi)},
-		{"of that the kernel's, for descriptors and inotify (MiB)", fmt.Sprintf("%.1f", a.KernelBytes/mi)},
-		{"descriptors", fmt.Sprint(a.Descriptors)},
-		{"of those kept cgroup files", fmt.Sprint(a.KeptFiles)},
+	fmt.Fprintf(b, "\n| The agent's process | eBPF iterator | --bpf=off |\n| --- | ---: | ---: |\n")
+	for _, row := range []struct {
+		name, format string
+		value        func(Agent) float64
+		unit         float64
+	}{
+		{"instructions of one sweep, everything else that it does in that second included (million)", "%.1f", func(a Agent) float64 { return a.SweepNanos }, million},
+		{"instructions of one scrape over HTTP, gzip, names unknown (million)", "%.1f", func(a Agent) float64 { return a.ScrapeNanos }, million},
+		{"series of that scrape", "%.0f", func(a Agent) float64 { return float64(a.Series) }, 1},
+		{"resident memory (MiB)", "%.1f", func(a Agent) float64 { return a.ResidentBytes }, mi},
+		{"of that not the binary's own pages (MiB)", "%.1f", func(a Agent) float64 { return a.AnonBytes }, mi},
+		{"highest resident memory (MiB)", "%.1f", func(a Agent) float64 { return a.PeakBytes }, mi},
+		{"memory.current of its cgroup (MiB)", "%.1f", func(a Agent) float64 { return a.CgroupBytes }, mi},
+		{"of that the kernel's, for descriptors, eBPF maps and inotify (MiB)", "%.1f", func(a Agent) float64 { return a.KernelBytes }, mi},
+		{"descriptors", "%.0f", func(a Agent) float64 { return float64(a.Descriptors) }, 1},
+		{"of those kept cgroup files", "%.0f", func(a Agent) float64 { return float64(a.KeptFiles) }, 1},
 	} {
-		fmt.Fprintf(b, "| %s | %s |\n", row[0], row[1])
+		fmt.Fprintf(b, "| %s | "+row.format+" | "+row.format+" |\n", row.name, row.value(r.Agent)/row.unit, row.value(r.FilesAgent)/row.unit)
 	}
 }
+
+const mi = 1 << 20
 
 // The names of the rows that Markdown puts together.
 const (

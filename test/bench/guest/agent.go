@@ -30,8 +30,8 @@ const (
 
 // runAgent runs the real agent, in a cgroup of its own, and measures it from
 // outside: some minutes alone, then with scrapes.
-func runAgent() (a benchresult.Agent, err error) {
-	cmd, stop, err := startAgent()
+func runAgent(flags ...string) (a benchresult.Agent, err error) {
+	cmd, stop, err := startAgent(flags)
 	if err != nil {
 		return a, err
 	}
@@ -74,7 +74,7 @@ func runAgent() (a benchresult.Agent, err error) {
 	return a, weigh(cmd.Process.Pid, &a)
 }
 
-func startAgent() (cmd *exec.Cmd, stop func() error, err error) {
+func startAgent(flags []string) (cmd *exec.Cmd, stop func() error, err error) {
 	if err := os.Mkdir(agentCgroup, 0o755); err != nil {
 		return nil, nil, fmt.Errorf("make the agent's cgroup: %w", err)
 	}
@@ -87,8 +87,8 @@ func startAgent() (cmd *exec.Cmd, stop func() error, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the agent's folder: %w", err)
 	}
-	cmd = exec.Command(agentBinary, "agent", "--kubernetes=off", "--containerd=off", "--node.name=bench",
-		"--path.state="+state, "--web.listen-address="+agentAddress)
+	cmd = exec.Command(agentBinary, append([]string{"agent", "--kubernetes=off", "--containerd=off", "--node.name=bench",
+		"--path.state=" + state, "--web.listen-address=" + agentAddress}, flags...)...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd()), Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -98,7 +98,7 @@ func startAgent() (cmd *exec.Cmd, stop func() error, err error) {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			return fmt.Errorf("stop the agent: %w", err)
 		}
-		return cmd.Wait()
+		return errors.Join(cmd.Wait(), os.Remove(agentCgroup))
 	}, nil
 }
 

@@ -66,7 +66,10 @@ func run(pods, containers int) (err error) {
 		return err
 	}
 	result.Cgroups = len(cgroups)
-	if result.Agent, err = runAgent(); err != nil {
+	if result.Agent, err = runAgent("--bpf=required"); err != nil {
+		return err
+	}
+	if result.FilesAgent, err = runAgent("--bpf=off"); err != nil {
 		return err
 	}
 	if result.Sweeps, err = compareSweeps(cgroups); err != nil {
