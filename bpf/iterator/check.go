@@ -50,10 +50,11 @@ func (r *Reader) compare(before, file, after *cgroupfs.Reading) {
 		if !r.given[f] {
 			continue
 		}
-		b, _ := before.Get(f)
+		b, early := before.Get(f)
 		a, ok := after.Get(f)
 		v, inFile := file.Get(f)
 		switch {
+		case early != ok: // somebody has just switched a controller on or off
 		case !ok && !inFile:
 		case ok != inFile:
 			r.drop(f)

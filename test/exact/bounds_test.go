@@ -83,6 +83,7 @@ func TestFewDescriptors(t *testing.T) {
 	}
 	cfg := settings(t)
 	cfg.OpenFiles = limit
+	cfg.Flags = []string{"--bpf=off"} // eBPF would need few files
 	a := start(t, cfg)
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", a.PID()))
 	if err != nil {

@@ -30,7 +30,6 @@ func TestRequiredWithoutRights(t *testing.T) {
 	if _, err := tree.AddPod(kubetree.PodSpec{Name: "a", Containers: []kubetree.ContainerSpec{{Name: "a"}}}); err != nil {
 		t.Fatal(err)
 	}
-	const nobody = 65534
 	a, err := StartAgent(Config{StateDir: t.TempDir(), UID: nobody, Flags: []string{"--bpf=required"}})
 	if err == nil {
 		_ = a.Kill()
