@@ -131,12 +131,13 @@ func TestParityOfRareThings(t *testing.T) {
 	for _, r := range rares() {
 		dirs[r.name] = startRare(t, tree, r)
 	}
-	time.Sleep(6 * time.Second) // until the last of them has come to rest
+	files := fileReader(t)
+	awaitRares(t, files, dirs)
 	if err := tree.Freeze(); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(3 * time.Second) // for the clock of pressure
-	r, files, cgroups := openReader(t, Config{}), fileReader(t), cgroupsOf(t)
+	r, cgroups := openReader(t, Config{}), cgroupsOf(t)
 	var wrong []string
 	for range 10 {
 		if wrong, _ = compareReaders(t, r, files, cgroups); len(wrong) == 0 {
@@ -156,6 +157,27 @@ func TestParityOfRareThings(t *testing.T) {
 		for _, f := range rare.shows {
 			if v, _ := got.Get(f); v == 0 {
 				t.Errorf("%s: %s is 0, so that nothing was compared", rare.name, f)
+			}
+		}
+	}
+}
+
+// awaitRares waits until the files show what was to happen.
+func awaitRares(t *testing.T, files *cgroupfs.FileReader, dirs map[string]string) {
+	t.Helper()
+	deadline := time.Now().Add(2 * time.Minute)
+	for _, rare := range rares() {
+		c := cgroupAt(t, dirs[rare.name])
+		for _, f := range rare.shows {
+			for {
+				var reading cgroupfs.Reading
+				if err := files.Read(c, &reading); err != nil {
+					t.Fatal(err)
+				}
+				if v, _ := reading.Get(f); v > 0 || time.Now().After(deadline) {
+					break
+				}
+				time.Sleep(200 * time.Millisecond)
 			}
 		}
 	}
