@@ -111,7 +111,7 @@ func rares() []rare {
 			shows: []cgroupfs.Field{cgroupfs.MemoryEventOOMGroupKill, cgroupfs.MemoryLocalEventOOMGroupKill, cgroupfs.MemoryLocalEventOOMKill},
 		}, {
 			name: "swap", settings: map[string]string{"memory.max": "8388608", "memory.swap.high": "1048576", "memory.swap.max": "4194304"},
-			args: work.Cmd("hold bytes=32Mi").Argv(false),
+			args:  work.Cmd("hold bytes=32Mi").Argv(false),
 			shows: []cgroupfs.Field{cgroupfs.SwapEventHigh, cgroupfs.SwapEventMax, cgroupfs.SwapEventFail},
 		}, {
 			name: "socket", args: []string{"chore", "fill-socket"}, shows: []cgroupfs.Field{cgroupfs.MemorySock},
