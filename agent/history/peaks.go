@@ -82,7 +82,7 @@ func (p *peaks) shift(by time.Duration) {
 		p.restarted = p.restarted.Add(by)
 	}
 	var moved peaks
-	for _, q := range p.quarters {
+	for _, q := range &p.quarters {
 		if slot := q.slot + int32(by/quarter); q.slot != 0 && slot > 0 {
 			q.slot = slot
 			moved.quarters[slot%quarters] = q

@@ -121,7 +121,7 @@ func (s *Series) save() (savedSeries, error) {
 	var err, err2 error
 	saved.CPU.Slow, err = saveHistogram(s.cpu.slow)
 	saved.CPU.Fast, err2 = saveHistogram(s.cpu.fast)
-	for _, q := range s.peaks.quarters {
+	for _, q := range &s.peaks.quarters {
 		if q.slot != 0 {
 			saved.Quarters = append(saved.Quarters, [3]float64{float64(q.slot), float64(q.cores), q.bytes})
 		}

@@ -71,8 +71,8 @@ func (s *Series) AddWindow(w Window) {
 		return
 	}
 	s.seen(w.End)
-	k := append(s.windows.kept, w)
-	k = slices.DeleteFunc(k, func(old Window) bool { return w.End.Sub(old.End) > windowKept })
+	s.windows.kept = append(s.windows.kept, w)
+	k := slices.DeleteFunc(s.windows.kept, func(old Window) bool { return w.End.Sub(old.End) > windowKept })
 	if len(k) > maxWindows {
 		older := k[:len(k)-newestWindows]
 		least := 0

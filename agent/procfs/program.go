@@ -5,6 +5,7 @@ package procfs
 import (
 	"bytes"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/slicewatch/slicewatch/agent/snapshot"
@@ -56,10 +57,8 @@ func parseProgram(content []byte) snapshot.Runtime {
 	title, _, _ := strings.Cut(string(first), " ")
 	name := path.Base(title)
 	for _, p := range programs() {
-		for _, known := range p.names {
-			if name == known {
-				return snapshot.Runtime{Kind: p.kind, Setting: lastSetting(p.flags, rest)}
-			}
+		if slices.Contains(p.names, name) {
+			return snapshot.Runtime{Kind: p.kind, Setting: lastSetting(p.flags, rest)}
 		}
 	}
 	return snapshot.Runtime{}

@@ -88,7 +88,7 @@ func (a *Advisor) Fill(snap *snapshot.Snapshot) {
 			a.subject(c, now).feed(c, now)
 		}
 	}
-	a.takeResults(now)
+	a.takeResults()
 	a.takeOOMs(snap)
 	a.choose(snap, now)
 	evaluations := maxEvaluations

@@ -23,9 +23,8 @@ const (
 
 // rotation goes around the containers that are not throttled.
 type rotation struct {
-	watching int       // windows that are under way
-	idle     bool      // one of them is of a container that was not throttled
-	idleAt   time.Time // when it began
+	watching int  // windows that are under way
+	idle     bool // one of them is of a container that was not throttled
 }
 
 // watch asks for a window.
@@ -100,18 +99,18 @@ func (a *Advisor) begin(c *snapshot.Container, s *subject, now time.Time, limit 
 }
 
 // takeResults takes in the windows that are over.
-func (a *Advisor) takeResults(now time.Time) {
+func (a *Advisor) takeResults() {
 	for {
 		select {
 		case r := <-a.results:
-			a.take(r, now)
+			a.take(r)
 		default:
 			return
 		}
 	}
 }
 
-func (a *Advisor) take(r result, now time.Time) {
+func (a *Advisor) take(r result) {
 	a.round.watching--
 	if r.calm {
 		a.round.idle = false

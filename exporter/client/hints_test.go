@@ -15,7 +15,11 @@ import (
 	"github.com/slicewatch/slicewatch/exporter"
 )
 
-func number(v float64) *float64 { return &v }
+// number is a float64 whatever its argument's literal looks like.
+func number(v float64) *float64 {
+	n := v
+	return &n
+}
 
 const mi = 1 << 20
 

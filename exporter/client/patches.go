@@ -5,6 +5,7 @@ package client
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -162,8 +163,8 @@ func (w *workload) template(keys []string) any {
 		return nil
 	}
 	var patch any = map[string]any{"spec": spec}
-	for i := len(keys) - 1; i >= 0; i-- {
-		patch = map[string]any{keys[i]: patch}
+	for _, key := range slices.Backward(keys) {
+		patch = map[string]any{key: patch}
 	}
 	return patch
 }

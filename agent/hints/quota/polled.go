@@ -17,6 +17,9 @@ type polled struct {
 	runs, longest int
 	// endless says that the longest run was still going on at the end.
 	endless bool
+	// busy is how many CPUs the throttled polls wanted in the mean: a poll that
+	// comes late makes two of them look wrong, but not their sum.
+	busy float64
 }
 
 // spread takes runs of throttled polls apart where new work arrived, and lays
@@ -26,6 +29,7 @@ func (r *Records) spread() polled {
 	for i := range r.Periods {
 		p.asked[i] = r.cores(r.Periods[i].Used)
 	}
+	p.busy = r.busy()
 	for i := 0; i < len(r.Periods); {
 		if !r.Periods[i].Throttled {
 			i++
@@ -47,6 +51,22 @@ func (r *Records) spread() polled {
 		i = to
 	}
 	return p
+}
+
+func (r *Records) busy() float64 {
+	sum, n := 0.0, 0
+	for i := range r.Periods {
+		if p := &r.Periods[i]; p.Throttled {
+			sum += r.cores(p.Used) + r.cores(p.Stall)
+			n++
+		}
+	}
+	// Where two periods fell into one poll, the next one saw nothing and has no
+	// record.
+	if span := len(r.Periods); span > 0 {
+		n = max(n, min(r.NrThrottled, r.Periods[span-1].Index-r.Periods[0].Index+1))
+	}
+	return sum / float64(max(1, n))
 }
 
 // pollConcurrency returns how many CPUs were wanted in a poll: those that ran

@@ -153,7 +153,7 @@ func (s shape) run(limit float64, seed uint64, phase int) (exact, polled *Record
 	var polls Polls
 	var counters Counters
 	usage := 0.0
-	for p := 0; p < window/period; p++ {
+	for p := range window / period {
 		record, quota, stall := Period{Index: p}, limit*period, 0.0
 		for at := p * period; at < (p+1)*period; at++ {
 			if at%period == phase {

@@ -88,7 +88,16 @@ func (r *Records) throttled(w *history.Window) {
 	if !pool {
 		need = max(need, r.slowdownNeed(bursts)*margin)
 	}
-	if saturated && w.Concurrency > leastStep {
+	at := w.Concurrency
+	if !r.Exact {
+		at = polls.busy
+	}
+	switch {
+	case saturated && at <= leastStep:
+		// One thread that is always busy: what it wants is known.
+		w.Concurrency = min(w.Concurrency, max(1, at))
+		need = max(1, at) * margin
+	case saturated:
 		// The queue never emptied: what is behind it cannot be seen, only what
 		// the CPUs and threads could take.
 		w.Saturated = true
