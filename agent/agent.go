@@ -28,6 +28,7 @@ import (
 	"github.com/slicewatch/slicewatch/agent/sizing"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/agent/version"
+	"github.com/slicewatch/slicewatch/bpf/durations"
 	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/exporter"
@@ -50,10 +51,12 @@ type Agent struct {
 	names    *identity.Resolver
 	flight   *flight.Recorder
 	events   *events.Reader // nil where eBPF does not tell any
-	advisor  *sizing.Advisor
-	sampler  *sampling.Sampler
-	access   *access.Reviewer // nil when the API server is not asked who may read
-	server   *exporter.Server
+	// durations is nil where no eBPF is wanted.
+	durations *durations.Reader
+	advisor   *sizing.Advisor
+	sampler   *sampling.Sampler
+	access    *access.Reviewer // nil when the API server is not asked who may read
+	server    *exporter.Server
 
 	recording bool // the cgroup files are a recording
 }
@@ -187,6 +190,9 @@ func (a *Agent) makeSampler(cfg config.Config, store *snapshot.Store, self *expo
 		settings.JournalReason = err.Error()
 		a.log.Warn("counters will not survive a restart of the agent", "reason", err)
 	}
+	if err := a.openDurations(cfg, &settings); err != nil {
+		return err
+	}
 	a.flight = flight.New(flightBounds)
 	kills := a.makeKills(cfg.Paths.State, settings)
 	settings.Flight, settings.Kills = a.flight, kills
@@ -279,6 +285,9 @@ func (a *Agent) Close() error {
 	}
 	if a.procs != nil {
 		errs = append(errs, a.procs.Close())
+	}
+	if a.durations != nil {
+		errs = append(errs, a.durations.Close())
 	}
 	if a.reading != nil {
 		errs = append(errs, a.reading.Close())

@@ -5,10 +5,12 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/slicewatch/slicewatch/agent/config"
 	"github.com/slicewatch/slicewatch/agent/sampling/reading"
 	"github.com/slicewatch/slicewatch/bpf"
+	"github.com/slicewatch/slicewatch/bpf/durations"
 	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/bpf/iterator"
 	"github.com/slicewatch/slicewatch/cgroupfs"
@@ -19,12 +21,14 @@ import (
 func Programs(cfg config.Config) []bpf.Status {
 	if bpf.Mode(cfg.BPF) == bpf.Off {
 		all := append([]bpf.Status{{Program: iterator.Name, Without: iterator.Without}}, events.Down(nil)...)
+		all = append(all, bpf.Status{Program: durations.ThrottleName, Without: durations.WithoutThrottle},
+			bpf.Status{Program: durations.StallName, Without: durations.WithoutStall})
 		for i := range all {
 			all[i].Err = &bpf.Unavailable{Program: all[i].Program, Reason: bpf.SwitchedOff}
 		}
 		return all
 	}
-	return append([]bpf.Status{tryIterator(cfg)}, tryEvents()...)
+	return slices.Concat([]bpf.Status{tryIterator(cfg)}, tryEvents(), tryDurations(cfg))
 }
 
 func tryIterator(cfg config.Config) bpf.Status {

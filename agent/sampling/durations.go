@@ -3,9 +3,6 @@
 package sampling
 
 import (
-	"slices"
-	"time"
-
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/bpf"
 	"github.com/slicewatch/slicewatch/bpf/durations"
@@ -102,22 +99,6 @@ func (s *Sampler) endDurations(m *member) {
 		into = s.tracks[m.inc.Series().Number()]
 	}
 	s.takeDurations(m, into, true)
-}
-
-// updateDurationSources takes over the state of the programs. One that does a part
-// of its work is up, with the reason of what is missing.
-func (s *Sampler) updateDurationSources(now time.Time) {
-	if s.cfg.Durations == nil {
-		return
-	}
-	for _, status := range s.cfg.Durations.Status() {
-		i := slices.IndexFunc(s.sources.own, func(known snapshot.Source) bool { return known.Name == status.Program })
-		if i < 0 {
-			i = len(s.sources.own)
-			s.sources.own = append(s.sources.own, snapshot.Source{Name: status.Program, Since: now})
-		}
-		s.sources.own[i].Up, s.sources.own[i].Reason = status.Up(), reason(status.Err)
-	}
 }
 
 // mergeHeld adds the durations of the same container under another name.

@@ -281,7 +281,6 @@ func (s *Sampler) sweep(now time.Time) {
 	s.reportFalls()
 	s.save()
 	s.sources.update(now, err, s)
-	s.updateDurationSources(now)
 	s.publish(now)
 	took := time.Since(now)
 	if took > s.cfg.Interval {

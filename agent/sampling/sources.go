@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/bpf"
 )
 
 // The sources that the sampler itself knows.
@@ -73,13 +74,20 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// setPrograms takes over the state of the programs that tell events. One that
+// setPrograms takes over the state of the programs that tell events and durations. One that
 // does a part of its work is up, with the reason of what is missing.
 func (s *sources) setPrograms(now time.Time, of *Sampler) {
 	statuses := of.cfg.EventsStatus
 	if of.cfg.Events != nil {
 		statuses = of.cfg.Events.Status()
 	}
+	s.setStatuses(now, statuses)
+	if of.cfg.Durations != nil {
+		s.setStatuses(now, of.cfg.Durations.Status())
+	}
+}
+
+func (s *sources) setStatuses(now time.Time, statuses []bpf.Status) {
 	for _, status := range statuses {
 		i := slices.IndexFunc(s.own, func(known snapshot.Source) bool { return known.Name == status.Program })
 		if i < 0 {

@@ -13,7 +13,11 @@ import (
 	"github.com/slicewatch/slicewatch/bpf"
 )
 
-const programStall = "stall"
+// StallName is the program that tells of memory stalls, as a source is called.
+const StallName = "stall"
+
+// WithoutStall says what is missing without it.
+const WithoutStall = "there are no histograms of memory stalls, or only of those at a limit; memory pressure says how long they were in all"
 
 // The causes as the program numbers them.
 const (
@@ -51,12 +55,9 @@ type stall struct {
 }
 
 func openStall(bounds []uint64) *stall {
-	s := &stall{status: bpf.Status{
-		Program: programStall,
-		Without: "there are no histograms of memory stalls; memory pressure says how long they were in all",
-	}}
+	s := &stall{status: bpf.Status{Program: StallName, Without: WithoutStall}}
 	if err := s.openAny(bounds); err != nil {
-		s.status.Err = bpf.Explain(programStall, err)
+		s.status.Err = bpf.Explain(StallName, err)
 	}
 	return s
 }
@@ -135,7 +136,7 @@ func (s *stall) open(spec *ebpf.CollectionSpec, high *pair, function string) err
 // highFunction returns the name that the kernel has for what holds tasks for
 // memory.high: it was renamed in 6.18.
 func highFunction() (string, error) {
-	types, err := bpf.KernelTypes(programStall)
+	types, err := bpf.KernelTypes(StallName)
 	if err != nil {
 		return "", err
 	}

@@ -17,10 +17,13 @@ import (
 	"github.com/slicewatch/slicewatch/bpf"
 )
 
-const (
-	programThrottle  = "throttle"
-	throttleFunction = "unthrottle_cfs_rq"
-)
+// ThrottleName is the program that tells of throttling, as a source is called.
+const ThrottleName = "throttle"
+
+// WithoutThrottle says what is missing without it.
+const WithoutThrottle = "there are no histograms of throttle durations; how often and how long in all is known"
+
+const throttleFunction = "unthrottle_cfs_rq"
 
 func throttlePairs() []pair {
 	return []pair{
@@ -47,13 +50,10 @@ type throttle struct {
 }
 
 func openThrottle(ringBytes int) *throttle {
-	t := &throttle{status: bpf.Status{
-		Program: programThrottle,
-		Without: "there are no histograms of throttle durations; how often and how long in all is known",
-	}}
+	t := &throttle{status: bpf.Status{Program: ThrottleName, Without: WithoutThrottle}}
 	spec, err := loadThrottle()
 	if err != nil {
-		t.status.Err = bpf.Explain(programThrottle, fmt.Errorf("read the compiled program: %w", err))
+		t.status.Err = bpf.Explain(ThrottleName, fmt.Errorf("read the compiled program: %w", err))
 		return t
 	}
 	spec.Maps[throttleMapIntervals].MaxEntries = uint32(ringBytes)
@@ -67,7 +67,7 @@ func openThrottle(ringBytes int) *throttle {
 	}
 	// The probe needs the least: what it lacks is what has to be mended, unless
 	// nothing could be loaded at all.
-	t.status.Err = bpf.Explain(programThrottle, errs[len(errs)-1])
+	t.status.Err = bpf.Explain(ThrottleName, errs[len(errs)-1])
 	return t
 }
 

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/slicewatch/slicewatch/agent/checkpoint"
+	"github.com/slicewatch/slicewatch/agent/config"
+	"github.com/slicewatch/slicewatch/agent/sampling"
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/bpf"
+	"github.com/slicewatch/slicewatch/bpf/durations"
+	"github.com/slicewatch/slicewatch/cgroupfs"
+)
+
+// tryDurations says what became of the programs, for the doctor.
+func tryDurations(cfg config.Config) []bpf.Status {
+	if err := cgroupfs.CheckRoot(cfg.Paths.CgroupFS); err != nil {
+		return []bpf.Status{
+			{Program: durations.ThrottleName, Without: durations.WithoutThrottle, Err: err},
+			{Program: durations.StallName, Without: durations.WithoutStall, Err: err},
+		}
+	}
+	r, err := durations.Open(durations.Config{BoundsNanos: snapshot.DurationBoundsNanos()})
+	if err != nil {
+		return []bpf.Status{{Program: durations.ThrottleName, Err: err}}
+	}
+	statuses := r.Status()
+	if err := r.Close(); err != nil {
+		statuses[0].Err = errors.Join(statuses[0].Err, err)
+	}
+	return statuses
+}
+
+// openDurations opens what tells how long containers were held. Where eBPF is
+// required, what is missing of it is an error; else it is logged once and shows
+// as a source that is down.
+func (a *Agent) openDurations(cfg config.Config, settings *sampling.Config) error {
+	mode := bpf.Mode(cfg.BPF)
+	if a.recording || mode == bpf.Off {
+		return nil
+	}
+	var err error
+	a.durations, err = durations.Open(durations.Config{BoundsNanos: snapshot.DurationBoundsNanos()})
+	if err != nil {
+		return fmt.Errorf("open the programs that measure durations: %w", err)
+	}
+	for _, status := range a.durations.Status() {
+		switch {
+		case status.Err == nil:
+			a.log.Info("an eBPF program runs", "program", status.Program, "by", status.How)
+		case mode == bpf.Required:
+			return fmt.Errorf("--bpf=required: %w", status.Err)
+		default:
+			a.log.Warn("an eBPF program does not do all that it could", "program", status.Program, "by", status.How,
+				"without it", status.Without, "reason", status.Err)
+		}
+	}
+	settings.Durations = a.durations
+	if settings.Journal != nil { // else why not was said
+		a.openHeld(cfg.Paths.State, settings)
+	}
+	return nil
+}
+
+// openHeld brings back the durations that an earlier agent left. What cannot be
+// kept is no reason not to run.
+func (a *Agent) openHeld(dir string, settings *sampling.Config) {
+	journal, state, err := checkpoint.OpenJournal(dir, "durations", a.log)
+	if err != nil {
+		a.log.Warn("durations will not survive a restart of the agent", "reason", err)
+		return
+	}
+	a.journals = append(a.journals, journal)
+	settings.HeldJournal = journal
+	if state == nil {
+		return
+	}
+	if settings.Held, err = sampling.LoadHeld(state); err != nil {
+		if err := journal.Reject(err, a.log); err != nil {
+			a.log.Warn("durations will not survive a restart of the agent", "reason", err)
+			settings.HeldJournal = nil
+		}
+	}
+}
