@@ -106,14 +106,11 @@ func TestLimitsWithoutHigh(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.stall = &stall{}
-	spec, err := loadStall()
+	spec, err := stallSpec(testBounds())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := spec.Variables[stallVarHighHooked].Set(uint32(0)); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.stall.open(spec, nil, ""); err != nil {
+	if err := r.stall.openWithoutHigh(spec); err != nil {
 		t.Fatal(err)
 	}
 	r.place = Place{}

@@ -65,17 +65,9 @@ func openStall(bounds []uint64) *stall {
 // openAny tries the ways to hook memory.high, and at last does without. An
 // error says what is missing, also where some of it works.
 func (s *stall) openAny(bounds []uint64) error {
-	spec, err := loadStall()
+	spec, err := stallSpec(bounds)
 	if err != nil {
-		return fmt.Errorf("read the compiled program: %w", err)
-	}
-	var all [stallCells]uint64
-	for i := range all {
-		all[i] = ^uint64(0)
-	}
-	copy(all[:], bounds)
-	if err := spec.Variables[stallVarBounds].Set(all); err != nil {
-		return fmt.Errorf("set the cells' bounds: %w", err)
+		return err
 	}
 	function, err := highFunction()
 	var missing error
@@ -88,10 +80,31 @@ func (s *stall) openAny(bounds []uint64) error {
 		}
 		err = missing
 	}
-	if hooked := spec.Variables[stallVarHighHooked].Set(uint32(0)); hooked != nil {
-		return errors.Join(err, hooked)
+	return errors.Join(err, s.openWithoutHigh(spec))
+}
+
+// stallSpec returns the programs with the bounds of the cells in them.
+func stallSpec(bounds []uint64) (*ebpf.CollectionSpec, error) {
+	spec, err := loadStall()
+	if err != nil {
+		return nil, fmt.Errorf("read the compiled program: %w", err)
 	}
-	return errors.Join(err, s.open(spec, nil, ""))
+	var all [stallCells]uint64
+	for i := range all {
+		all[i] = ^uint64(0)
+	}
+	copy(all[:], bounds)
+	if err := spec.Variables[stallVarBounds].Set(all); err != nil {
+		return nil, fmt.Errorf("set the cells' bounds: %w", err)
+	}
+	return spec, nil
+}
+
+func (s *stall) openWithoutHigh(spec *ebpf.CollectionSpec) error {
+	if err := spec.Variables[stallVarHighHooked].Set(uint32(0)); err != nil {
+		return fmt.Errorf("tell the program of what is not hooked: %w", err)
+	}
+	return s.open(spec, nil, "")
 }
 
 // open loads and attaches. Without high, what reclaims below a memory.high is
