@@ -37,7 +37,7 @@ $(ARCHES:%=build-%): build-%:
 	GOARCH=$* $(GOBUILD) -o bin/slicewatch-linux-$* ./cmd/slicewatch
 
 .PHONY: test
-test: vet lint unit generate-check vm-test-if-possible ## everything that CI runs; as root it installs what is missing
+test: vet lint unit charts-test generate-check vm-test-if-possible ## everything that CI runs; as root it installs what is missing
 
 # For this architecture: building the machines' programs checks the other.
 .PHONY: vet
@@ -90,16 +90,24 @@ compiler:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev; \
 	else echo "go test -race needs a C compiler: install gcc and libc6-dev" >&2; exit 1; fi
 
-.PHONY: image
-image: $(ARCHES:%=image-%) ## OCI image archives, build/slicewatch-<arch>.oci.tar, without a container engine
+# The time of the commit, so that the same commit gives the same bytes.
+CREATED ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: $(ARCHES:%=image-%)
-$(ARCHES:%=image-%): image-%: build-%
-	rm -rf build/root-$*; mkdir -p build/root-$*
-	cp bin/slicewatch-linux-$* build/root-$*/slicewatch
-	go -C test/kubernetes/components/ociarchive run . -name=slicewatch:$(VERSION) -arch=$* -entrypoint=/slicewatch \
-		-out=$(CURDIR)/build/slicewatch-$*.oci.tar $(CURDIR)/build/root-$*
-	rm -rf build/root-$*
+.PHONY: image
+image: build ## an OCI image layout of both architectures, build/slicewatch.oci, without a container engine
+	@mkdir -p build
+	go -C test/tools/image run . -version=$(VERSION) -revision=$(REVISION) -created=$(CREATED) -out=$(CURDIR)/build \
+		$(foreach arch,$(ARCHES),$(arch)=$(CURDIR)/bin/slicewatch-linux-$(arch))
+
+# The copy has another path, and a build cache of its own where nothing of the
+# first build is.
+.PHONY: image-test
+image-test: image ## the same commit gives the same image: everything is built again elsewhere (8 CPU minutes)
+	go -C test/tools/image test -count=1 ./...
+	copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; cp -r . "$$copy/source"; rm -rf "$$copy"/source/{bin,build}; \
+	GOCACHE="$$copy/cache" $(MAKE) --no-print-directory -C "$$copy/source" image VERSION=$(VERSION) REVISION=$(REVISION) CREATED=$(CREATED); \
+	cmp "$$copy/source/build/slicewatch.digest" build/slicewatch.digest
+	@echo "the same digest twice: $$(cat build/slicewatch.digest)"
 
 .PHONY: e2e
 e2e: ## the agent as a DaemonSet on a real, emulated Kubernetes node; builds Kubernetes at the first use (25 CPU minutes)
