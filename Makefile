@@ -140,13 +140,17 @@ vm-test-all: ## all of them, those of the tests' own tools too, on all four kern
 	$(VMTEST) -arch arm64,amd64 -suite trixie,bookworm -swap 256 -timeout 60m -append SLICEWATCH_TEST_LONG=1 \
 		-commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs ./test/vm/guest ./test/kubetree ./test/exact
 
+.PHONY: oom-test
+oom-test: ## OOM kills at every level, told by the agent with eBPF and without, in an emulated machine (10 minutes)
+	$(VMTEST) -arch arm64 -suite trixie -memory 384 -timeout 20m -commands $(VM_COMMANDS) ./test/ooms
+
 .PHONY: prometheus-test
 prometheus-test: ## real Prometheus and VictoriaMetrics scrape the agent in emulated machines; queries, rules and dashboards are checked
 	SLICEWATCH_VM_TESTS=1 go test -count=1 -timeout 20m -v ./test/prometheus
 
 .PHONY: vm-test-if-possible
 vm-test-if-possible:
-	@echo "not run here: vm-test-all (the tests' own tools; all tests on all kernels) and e2e (a Kubernetes node; 25 CPU minutes to build), charts-dryrun (a kube-apiserver), charts-lint (helm)"
+	@echo "not run here: vm-test-all (the tests' own tools; all tests on all kernels), oom-test (kills at every level) and e2e (a Kubernetes node; 25 CPU minutes to build), charts-dryrun (a kube-apiserver), charts-lint (helm)"
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
 		{ command -v qemu-system-aarch64 && command -v qemu-system-x86_64; } >/dev/null; then \
 		$(MAKE) --no-print-directory vm-test prometheus-if-possible; \

@@ -56,6 +56,7 @@ func newNode(t *testing.T, flags ...string) *node {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to make cgroups")
 	}
+	needsSmallMachine(t)
 	var st unix.Statfs_t
 	if err := unix.Statfs(cgroupRoot, &st); err != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
 		t.Skipf("needs a cgroup2 file system at %s", cgroupRoot)
@@ -277,6 +278,19 @@ func (n *node) killEverywhere() {
 
 // killsEverywhere is how many kills these are.
 const killsEverywhere = 9
+
+// needsSmallMachine skips where there is more memory than a machine made for
+// this has: it is all used up.
+func needsSmallMachine(t *testing.T) {
+	t.Helper()
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		t.Fatal(err)
+	}
+	if most := uint64(2 << 30); uint64(info.Totalram)*uint64(info.Unit) > most {
+		t.Skip("uses up all memory of the machine: run it with vmtest, see `make oom-test`")
+	}
+}
 
 // removeWhenDone removes a container that lives on.
 func (n *node) removeWhenDone(c *kubetree.Container) {
