@@ -3,7 +3,6 @@
 package events_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -72,6 +71,6 @@ func TestCostOfEvents(t *testing.T) {
 		}
 	}
 	for _, name := range sortedKeys(cost) {
-		t.Log(fmt.Sprintf("%-20s %8.1f µs for one cgroup", name, float64(cost[name])/1e3))
+		t.Logf("%-20s %8.1f µs for one cgroup", name, float64(cost[name])/1e3)
 	}
 }
