@@ -23,7 +23,7 @@ HELM     := $(CACHE)/tools/helm-$(shell sha256sum test/tools/helm/go.sum | cut -
 VMTEST      := go run ./test/vm/cmd/vmtest
 VM_COMMANDS := ./cmd/slicewatch,./test/kubetree/cmd/kubetree
 # The packages with eBPF programs. They are tested on every kernel.
-VM_BPF      := ./bpf/iterator ./bpf/events
+VM_BPF      := ./bpf/iterator ./bpf/events ./bpf/durations
 
 .PHONY: help
 help: ## list the targets
