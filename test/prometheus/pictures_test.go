@@ -25,8 +25,8 @@ const picturesEnv = "SLICEWATCH_PICTURES"
 
 // A picture shows this much time, in steps that are a pixel or two wide.
 const (
-	pictureTime = 15 * time.Minute
-	pictureStep = 5 * time.Second
+	pictureTime = 6 * time.Minute
+	pictureStep = 2 * time.Second
 )
 
 func collectFor() time.Duration {
@@ -71,7 +71,7 @@ func draw(t *testing.T, s *server) {
 	end := time.Now()
 	for _, d := range dashboards.All() {
 		values := variables()
-		values["__rate_interval"], values["__range"] = "30s", "15m"
+		values["__rate_interval"], values["__range"] = "30s", strconv.Itoa(int(pictureTime.Seconds()))+"s"
 		if d.UID == "slicewatch-container" {
 			values["pod"] = "(api|worker)-.*"
 		}

@@ -105,9 +105,9 @@ func (s *server) await(t *testing.T, what string, done func() bool) {
 // await waits for something that a machine without any load has in seconds.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); !done(); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(6 * time.Minute); !done(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited three minutes for %s", what)
+			t.Fatalf("waited six minutes for %s", what)
 		}
 	}
 }
