@@ -25,7 +25,7 @@ const picturesEnv = "SLICEWATCH_PICTURES"
 
 // A picture shows this much time, in steps that are a pixel or two wide.
 const (
-	pictureTime = 6 * time.Minute
+	pictureTime = 4 * time.Minute
 	pictureStep = 2 * time.Second
 )
 
