@@ -22,24 +22,6 @@ type Family struct {
 	Labels []string
 }
 
-// Planned returns families of the metric contract that the exporter does not
-// have yet, so that rules and dashboards can be written on them. A family that
-// exists must go from here; TestPlanned holds that.
-func Planned() map[string]Family {
-	container := []string{"namespace", "pod", "container", "qos"}
-	with := func(labels ...string) []string { return slices.Concat(container, labels) }
-	hint := with("workload_kind", "workload")
-	return map[string]Family{
-		"slicewatch_hint_cpu_request_cores":    {"gauge", hint},
-		"slicewatch_hint_cpu_limit_cores":      {"gauge", hint},
-		"slicewatch_hint_cpu_burst_seconds":    {"gauge", hint},
-		"slicewatch_hint_memory_request_bytes": {"gauge", hint},
-		"slicewatch_hint_memory_limit_bytes":   {"gauge", hint},
-		"slicewatch_hint_confidence_ratio":     {"gauge", hint},
-		"slicewatch_hint_reason":               {"gauge", slices.Concat(hint, []string{"resource", "reason"})},
-	}
-}
-
 var (
 	row    = regexp.MustCompile("^\\| `(slicewatch_[a-z0-9_]+)` \\| ([a-z]+) \\| [a-z]* \\| ([^|]*) \\|")
 	quoted = regexp.MustCompile("`([a-z_]+)`")

@@ -8,18 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestPlanned(t *testing.T) {
-	built, err := Built()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name := range Planned() {
-		if _, exists := built[name]; exists {
-			t.Errorf("%s exists: take it out of Planned", name)
-		}
-	}
-}
-
 func TestBuilt(t *testing.T) {
 	built, err := Built()
 	if err != nil {
