@@ -71,6 +71,7 @@ const (
 	ReasonCPUDemand      ReasonCode = "cpu_demand"     // the request is the 95th percentile of use
 	ReasonCPULevelRose   ReasonCode = "cpu_level_rose" // use stays above that: newer use counts more
 	ReasonCPUUrgent      ReasonCode = "cpu_urgent"     // use has left the published request behind
+	ReasonCPURising      ReasonCode = "cpu_rising"     // it was left behind again and again: a margin for growth
 	ReasonCPUHeld        ReasonCode = "cpu_held"       // newer numbers differ, but not enough
 	ReasonMemoryHeld     ReasonCode = "memory_held"
 	ReasonCPUHeadroom    ReasonCode = "cpu_headroom"     // the request was multiplied by the headroom
@@ -117,6 +118,7 @@ func ReasonCodes() []ReasonCode {
 		ReasonCPUDemand,
 		ReasonCPULevelRose,
 		ReasonCPUUrgent,
+		ReasonCPURising,
 		ReasonCPUHeld,
 		ReasonMemoryHeld,
 		ReasonCPUHeadroom,
