@@ -145,12 +145,16 @@ oom-test: ## OOM kills at every level, told by the agent with eBPF and without, 
 	$(VMTEST) -arch arm64 -suite trixie -memory 384 -timeout 20m -commands $(VM_COMMANDS) ./test/ooms
 
 .PHONY: prometheus-test
-prometheus-test: ## real Prometheus and VictoriaMetrics scrape the agent in emulated machines; queries, rules and dashboards are checked
-	SLICEWATCH_VM_TESTS=1 go test -count=1 -timeout 20m -v ./test/prometheus
+prometheus-test: ## a real Prometheus scrapes the agent in an emulated machine, and queries are checked
+	SLICEWATCH_VM_TESTS=1 go test -count=1 -timeout 20m -v -run TestQueries ./test/prometheus
+
+.PHONY: monitoring-test
+monitoring-test: ## real Prometheus and VictoriaMetrics scrape the agent beside a made-up cluster; each rule and dashboard is checked
+	SLICEWATCH_VM_TESTS=1 go test -count=1 -timeout 30m -v -run TestMonitoring ./test/prometheus
 
 .PHONY: vm-test-if-possible
 vm-test-if-possible:
-	@echo "not run here: vm-test-all (the tests' own tools; all tests on all kernels), oom-test (kills at every level) and e2e (a Kubernetes node; 25 CPU minutes to build), charts-dryrun (a kube-apiserver), charts-lint (helm)"
+	@echo "not run here: vm-test-all (the tests' own tools; all tests on all kernels), oom-test (kills at every level), monitoring-test (rules and dashboards on real servers), e2e (a Kubernetes node; 25 CPU minutes to build), charts-dryrun (a kube-apiserver), charts-lint (helm)"
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
 		{ command -v qemu-system-aarch64 && command -v qemu-system-x86_64; } >/dev/null; then \
 		$(MAKE) --no-print-directory vm-test prometheus-if-possible; \
