@@ -19,9 +19,10 @@ const (
 	// have been seen.
 	urgentShare   = 0.5
 	urgentCovered = 50 * time.Minute
-	// A request that was raised at once twice within this time gets a margin,
+	// risingMargin is what a request gets that was raised at once twice within
+	// risingWithin, if it need not be raised by more than risingStep: spikes come
+	// and go.
 	risingWithin = 5 * 24 * time.Hour
-	// if it need not be raised by more than this: spikes come and go.
 	risingMargin = 1.2
 	risingStep   = 1.3
 	// movedBand is by how much an amount of CPU must differ after a day.
