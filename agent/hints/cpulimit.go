@@ -14,6 +14,10 @@ import (
 // policy: what starts needs more than what runs.
 const limitRatio = 2
 
+// urgentStep is by how much a window must ask for more than the published limit to
+// replace it at once: two windows of the same load differ by a little.
+const urgentStep = 1.1
+
 // How sure a CPU limit is, by what it was made of.
 const (
 	sureExact     = 0.9
@@ -49,7 +53,7 @@ func (a *advice) cpuLimit() {
 		a.now.CPURequestCores = a.now.CPULimitCores
 	}
 	a.now.Provisional = hot && window.Saturated
-	a.urgentLimit = hot && a.published.CPULimitCores.V < need && window.End.After(a.published.CPUChanged)
+	a.urgentLimit = hot && need > urgentStep*a.published.CPULimitCores.V && window.End.After(a.published.CPUChanged)
 }
 
 // leastLimit raises the limit to what samples and the policy ask for at least,
