@@ -17,8 +17,8 @@ import (
 // Every field of an event that an account has a place for must get there.
 func TestKernelKillsAreHandedOverWhole(t *testing.T) {
 	theirs, ours := reflect.TypeFor[events.Kill](), reflect.TypeFor[oom.Kill]()
-	for i := range theirs.NumField() {
-		name := theirs.Field(i).Name
+	for field := range theirs.Fields() {
+		name := field.Name
 		if _, ok := ours.FieldByName(name); !ok && name != "Constraint" {
 			t.Errorf("an account of OOM kills does not know the event's %s", name)
 		}

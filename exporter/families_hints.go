@@ -83,7 +83,7 @@ func hintReasons() []series {
 				r := reasonAt(s.container.Hint, n)
 				return append(parts, string(r.Code), r.Resource.String())
 			},
-			render: func(parts []string) []string { return slices.Clone(parts) },
+			render: slices.Clone[[]string],
 		})
 	}
 	return all
