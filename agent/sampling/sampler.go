@@ -311,7 +311,7 @@ func (s *Sampler) apply(changes cgroupfs.Changes, now time.Time) {
 		if info, err := os.Stat(s.cfg.Root + c.Path); err == nil {
 			m.born = info.ModTime()
 		}
-		if s.cfg.Book.Knows(c.Level, c.ID) {
+		if c.Level == cgroupfs.LevelContainer && s.cfg.Book.Knows(c.Level, c.ID) {
 			m.kind = application // an agent before this one found out
 		}
 		s.members[c.ID] = m

@@ -196,6 +196,13 @@ func TestLateNameRenamesOnce(t *testing.T) {
 	if got := find(t, s, "web"); got.Identity.Namespace != "shop" || got.Starts != 1 {
 		t.Errorf("after a restart: %+v, starts %d", got.Identity, got.Starts)
 	}
+	if s.Unidentified != 1 {
+		t.Errorf("%d containers count as unidentified as long as nobody can be asked, want 1", s.Unidentified)
+	}
+	s = w.start(t, a.view.names).step()
+	if s.Unidentified != 0 {
+		t.Errorf("%d containers count as unidentified although all have their names", s.Unidentified)
+	}
 }
 
 func TestPeaksOfTheTrailingMinute(t *testing.T) {

@@ -91,6 +91,12 @@ func (c Config) complete() (Config, error) {
 	return c, nil
 }
 
+// CacheDirectory returns Cache or its default.
+func (c Config) CacheDirectory() (string, error) {
+	c, err := c.complete()
+	return c.Cache, err
+}
+
 func defaultCache() (string, error) {
 	if cache := os.Getenv(CacheEnv); cache != "" {
 		return filepath.Join(cache, "kubernetes"), nil

@@ -97,6 +97,9 @@ func useWords(app *kingpin.Application, config *cluster.Config) []word {
 
 // runChecks is the whole end-to-end test.
 func runChecks(ctx context.Context, config cluster.Config, keep bool) (err error) {
+	if err := checkOlderRuntime(ctx, config); err != nil {
+		return err
+	}
 	c, err := cluster.Up(ctx, config)
 	if !keep {
 		defer func() {

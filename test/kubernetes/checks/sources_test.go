@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package checks
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// wantedSources are those that the node's kernel, Debian's 6.12 on arm64, and
+// the agent's two capabilities allow.
+var wantedSources = []string{
+	"cgroup_files", "cgroup_iterator", "containerd", "kubernetes", "oom", "procfs", "stall", "state", "throttle",
+}
+
+// TestSources checks that all of the agent works on the node: it says of each
+// source why it does not.
+func TestSources(t *testing.T) {
+	_, _, agent := open(t)
+	s, err := agent.Scrape(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var up, down []string
+	for _, one := range s.Named("slicewatch_source_up") {
+		if one.Value == 1 {
+			up = append(up, one.Labels["source"])
+		} else {
+			down = append(down, one.Labels["source"])
+		}
+	}
+	t.Logf("up: %s; down: %s", strings.Join(up, " "), strings.Join(down, " "))
+	for _, name := range wantedSources {
+		if !slices.Contains(up, name) {
+			t.Errorf("source %s is not up (known: %v)", name, slices.Contains(down, name))
+		}
+	}
+	if t.Failed() {
+		status, err := agent.Get(t.Context(), "/api/v1/status")
+		t.Log(fmt.Sprintf("what the agent says of itself: %s (%v)", status, err))
+	}
+}
