@@ -26,7 +26,6 @@ type apiServer struct {
 	events   []watchEvent           // everything that happened, for watches that begin later
 	changed  chan struct{}          // closed at the next change
 	requests []*http.Request
-	old      bool // does not know streaming lists
 	status   int  // if not 0, the answer to everything
 	listOnly bool // forbids to watch
 	breaks   chan struct{}
@@ -92,7 +91,7 @@ func (a *apiServer) seen() []*http.Request {
 func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	a.requests = append(a.requests, r)
-	status, old, listOnly := a.status, a.old, a.listOnly
+	status, listOnly := a.status, a.listOnly
 	a.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	query := r.URL.Query()
@@ -108,8 +107,6 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 		a.list(w)
 	case listOnly:
 		a.refuse(w, http.StatusForbidden)
-	case old && query.Get("sendInitialEvents") != "":
-		a.refuse(w, http.StatusUnprocessableEntity)
 	default:
 		a.watch(w, r)
 	}
@@ -119,7 +116,6 @@ func (a *apiServer) refuse(w http.ResponseWriter, code int) {
 	w.WriteHeader(code)
 	reasons := map[int]metav1.StatusReason{
 		http.StatusForbidden: metav1.StatusReasonForbidden, http.StatusUnauthorized: metav1.StatusReasonUnauthorized,
-		http.StatusUnprocessableEntity: metav1.StatusReasonInvalid,
 	}
 	a.write(w, metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
@@ -142,22 +138,10 @@ func (a *apiServer) watch(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	next := len(a.events)
 	breaks := a.breaks
-	var initial []watchEvent
-	if r.URL.Query().Get("sendInitialEvents") != "" {
-		for _, pod := range a.pods {
-			initial = append(initial, watchEvent{"ADDED", pod})
-		}
-		end := &corev1.Pod{}
-		end.ResourceVersion = strconv.Itoa(a.version)
-		end.Annotations = map[string]string{metav1.InitialEventsAnnotationKey: "true"}
-		initial = append(initial, watchEvent{"BOOKMARK", end})
-	} else if from, err := strconv.Atoi(r.URL.Query().Get("resourceVersion")); err == nil {
+	if from, err := strconv.Atoi(r.URL.Query().Get("resourceVersion")); err == nil {
 		next = from - 1 // version 1 is before the first event
 	}
 	a.mu.Unlock()
-	for _, event := range initial {
-		a.write(w, typed(event))
-	}
 	w.(http.Flusher).Flush()
 	for {
 		a.mu.Lock()

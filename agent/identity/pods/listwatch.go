@@ -6,9 +6,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"reflect"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -57,28 +57,41 @@ func (s *Source) listWatch(client *typedcorev1.CoreV1Client, host string) cache.
 			list, err := pods.List(ctx, options)
 			if err != nil {
 				// An answer alone is no good news: the watch may be forbidden.
-				s.answered(ctx, err, host)
+				s.answered(ctx, hungUp(err), host)
 			}
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			options.FieldSelector = ours
 			w, err := pods.Watch(ctx, options)
-			if err != nil && options.SendInitialEvents != nil {
-				// Older API servers do not know this way to list. Whatever it
-				// was, a plain list comes next, and its outcome counts.
-				return w, interruptible(err)
-			}
 			s.answered(ctx, cmp.Or(err, unanswered(w, err)), host)
 			return w, err
 		},
 	}
-	return cache.ToListWatcherWithWatchListSemantics(lw, client)
+	return listThenWatch{lw}
 }
+
+// listThenWatch keeps client-go from listing by a watch that begins with all
+// that there is. For each of those the API server makes an event of every pod
+// of the cluster and sorts them before it looks at the field selector
+// (newCacheIntervalFromStore in apiserver's watch_cache_interval.go); a list it
+// answers from its index of pods by node.
+type listThenWatch struct{ *cache.ListWatch }
+
+// IsWatchListSemanticsUnSupported is what the reflector asks.
+func (listThenWatch) IsWatchListSemanticsUnSupported() bool { return true }
 
 // errUnanswered says that somebody took the connection and closed it: a proxy
 // in front of an API server that is away.
 var errUnanswered = errors.New("the connection was closed before an answer came")
+
+// hungUp puts a list that such a proxy ended into the same words.
+func hungUp(err error) error {
+	if errors.Is(err, io.EOF) {
+		return errUnanswered
+	}
+	return err
+}
 
 // unanswered tells a watch that never began. For a connection that ends before
 // the answer client-go gives no error but a watch that is over already
@@ -88,16 +101,4 @@ func unanswered(w watch.Interface, err error) error {
 		return errUnanswered
 	}
 	return nil
-}
-
-// interruptible hides from client-go's reflector that it may repeat the first,
-// listing watch at once: it would wait for its back-off without looking at the
-// context (watchList in tools/cache/reflector.go), and keep the agent from
-// ending for up to a minute. Any other error makes it wait in a place where
-// the context counts.
-func interruptible(err error) error {
-	if utilnet.IsConnectionRefused(err) || apierrors.IsTooManyRequests(err) {
-		return errors.New(err.Error())
-	}
-	return err
 }

@@ -126,40 +126,35 @@ func names(r *recorder) map[string]string {
 }
 
 func TestFollow500Pods(t *testing.T) {
-	for _, old := range []bool{false, true} {
-		t.Run(fmt.Sprintf("old=%v", old), func(t *testing.T) {
-			server := newAPIServer(t)
-			server.old = old
-			want := map[string]string{}
-			for i := range 500 {
-				uid := fmt.Sprintf("uid-%d", i)
-				server.change("ADDED", pod(fmt.Sprintf("pod-%d", i), uid))
-				want[uid] = fmt.Sprintf("pod-%d", i)
-			}
-			server.Start()
-			r := follow(t, &rest.Config{Host: server.URL})
-			r.waitUp(t)
-			if diff := cmp.Diff(want, names(r)); diff != "" {
-				t.Errorf("pods once up (-want +got):\n%s", diff)
-			}
-
-			late := pod(strings.Repeat("n", 253), "late")
-			server.change("ADDED", late)
-			r.wait(t, "a new pod", func() bool { return r.pods["late"].Name == late.Name })
-			late.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", ContainerID: "containerd://abc"}}
-			server.change("MODIFIED", late)
-			r.wait(t, "its container's id", func() bool { return r.pods["late"].Containers[0].ID == "abc" })
-			server.change("DELETED", late)
-			r.wait(t, "its end", func() bool { _, there := r.pods["late"]; return !there })
-
-			checkRequests(t, server, old)
-		})
+	server := newAPIServer(t)
+	want := map[string]string{}
+	for i := range 500 {
+		uid := fmt.Sprintf("uid-%d", i)
+		server.change("ADDED", pod(fmt.Sprintf("pod-%d", i), uid))
+		want[uid] = fmt.Sprintf("pod-%d", i)
 	}
+	server.Start()
+	r := follow(t, &rest.Config{Host: server.URL})
+	r.waitUp(t)
+	if diff := cmp.Diff(want, names(r)); diff != "" {
+		t.Errorf("pods once up (-want +got):\n%s", diff)
+	}
+
+	late := pod(strings.Repeat("n", 253), "late")
+	server.change("ADDED", late)
+	r.wait(t, "a new pod", func() bool { return r.pods["late"].Name == late.Name })
+	late.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", ContainerID: "containerd://abc"}}
+	server.change("MODIFIED", late)
+	r.wait(t, "its container's id", func() bool { return r.pods["late"].Containers[0].ID == "abc" })
+	server.change("DELETED", late)
+	r.wait(t, "its end", func() bool { _, there := r.pods["late"]; return !there })
+
+	checkRequests(t, server)
 }
 
 // checkRequests holds the load that the agent may put on an API server: one
-// streaming watch, or one list and one watch where it does not know these.
-func checkRequests(t *testing.T, server *apiServer, old bool) {
+// list, which it answers from its cache, and one watch.
+func checkRequests(t *testing.T, server *apiServer) {
 	t.Helper()
 	var got []string
 	for _, request := range server.seen() {
@@ -171,6 +166,9 @@ func checkRequests(t *testing.T, server *apiServer, old bool) {
 		if query.Get("sendInitialEvents") != "" {
 			verb = "streaming watch"
 		}
+		if version := query.Get("resourceVersion"); verb == "list" && version != "0" {
+			t.Errorf("list of resource version %q, want 0, which the API server has in its cache", version)
+		}
 		got = append(got, verb)
 		if selector := query.Get("fieldSelector"); selector != "spec.nodeName=node-a" {
 			t.Errorf("%s with fieldSelector %q", verb, selector)
@@ -179,11 +177,7 @@ func checkRequests(t *testing.T, server *apiServer, old bool) {
 			t.Errorf("%s accepts %q", verb, accept)
 		}
 	}
-	want := []string{"streaming watch"}
-	if old {
-		want = []string{"streaming watch", "list", "watch"}
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff([]string{"list", "watch"}, got); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
