@@ -55,7 +55,7 @@ func (a *Agent) openDurations(cfg config.Config, settings *sampling.Config) erro
 			return fmt.Errorf("--bpf=required: %w", status.Err)
 		default:
 			a.log.Warn("an eBPF program does not do all that it could", "program", status.Program, "by", status.How,
-				"without it", status.Without, "reason", status.Err)
+				"costs", status.Without, "reason", status.Err)
 		}
 	}
 	settings.Durations = a.durations
