@@ -25,7 +25,8 @@ const (
 )
 
 // histograms returns a family's histograms by the values of two labels: the
-// pod and, if there is one, the cause.
+// cause, if there is one, and the pod. Without names each incarnation has a
+// series of its own: they are added up.
 func histograms(t *testing.T, a *Agent, family string) map[string]*dto.Histogram {
 	t.Helper()
 	body, err := a.Scrape("/metrics")
@@ -45,9 +46,21 @@ func histograms(t *testing.T, a *Agent, family string) map[string]*dto.Histogram
 				key += " " + l.GetValue()
 			}
 		}
-		found[key[1:]] = m.GetHistogram()
+		found[key[1:]] = sum(found[key[1:]], m.GetHistogram())
 	}
 	return found
+}
+
+func sum(a, b *dto.Histogram) *dto.Histogram {
+	if a == nil {
+		return b
+	}
+	for i, bucket := range a.GetBucket() {
+		*bucket.CumulativeCount += b.GetBucket()[i].GetCumulativeCount()
+	}
+	*a.SampleCount += b.GetSampleCount()
+	*a.SampleSum += b.GetSampleSum()
+	return a
 }
 
 // needPrograms ends the test where the agent says that something keeps it
