@@ -114,6 +114,9 @@ func (k *Keeper) toldBelow(n *node) int64 {
 type leftover struct {
 	node  *node
 	tally tally
+	// missed says that there should have been an event: it was not while no
+	// agent looked.
+	missed bool
 }
 
 // reconcile compares what containers counted with what events told, and
@@ -139,10 +142,10 @@ func (k *Keeper) reconcile(now time.Time) {
 		k.changed = true
 		explained := pending.atMost(n.told).positive()
 		n.told = n.told.minus(explained)
-		n.settled, n.since = n.seen, 0
 		if rest := pending.minus(explained); rest.kills > 0 {
-			left = append(left, leftover{n, rest})
+			left = append(left, leftover{n, rest, k.events && n.since > firstSweep})
 		}
+		n.settled, n.since = n.seen, 0
 	}
 	// Where the scope is plain comes first: it uses up what makes others doubt.
 	slices.SortFunc(left, func(a, b leftover) int {
@@ -179,7 +182,7 @@ func (k *Keeper) isQuiet(n *node) bool {
 // countLeftover counts kills that only files told.
 func (k *Keeper) countLeftover(l leftover, now time.Time) {
 	n := l.node
-	if k.events {
+	if l.missed {
 		k.missed += uint64(max(l.tally.kills-l.tally.groups, 1))
 	}
 	kills, processes := n.killsIn(l.tally)
