@@ -137,7 +137,7 @@ vm-others:
 
 .PHONY: vm-test-all
 vm-test-all: ## all of them, those of the tests' own tools too, on all four kernels: hours
-	$(VMTEST) -arch arm64,amd64 -suite trixie,bookworm -swap 256 -timeout 60m -append SLICEWATCH_TEST_LONG=1 \
+	$(VMTEST) -arch arm64,amd64 -suite trixie,bookworm -swap 256 -timeout 60m -append SLICEWATCH_TEST_LONG \
 		-commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs ./test/vm/guest ./test/kubetree ./test/exact
 
 .PHONY: oom-test

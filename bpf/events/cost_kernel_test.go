@@ -16,8 +16,8 @@ import (
 // and without. The figures mean something where the clock counts instructions
 // (vmtest -icount).
 func TestCostOfEvents(t *testing.T) {
-	if os.Getenv(longEnv) == "" {
-		t.Skipf("measures, and finds no fault: set %s to run it", longEnv)
+	if !isLong() {
+		t.Skipf("measures, and finds no fault: vmtest -append %s runs it", longWord)
 	}
 	tree := newTree(t, kubetree.Spec{})
 	pod, err := tree.AddPod(kubetree.PodSpec{Name: "place", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})

@@ -23,9 +23,15 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// longEnv asks for many events, which take many minutes on an emulated machine
-// (vmtest -append SLICEWATCH_TEST_LONG=1).
-const longEnv = "SLICEWATCH_TEST_LONG"
+// longWord asks for many events, which takes many minutes on an emulated machine
+// (vmtest -append SLICEWATCH_TEST_LONG).
+const longWord = "SLICEWATCH_TEST_LONG"
+
+// isLong says whether the machine was started with longWord.
+func isLong() bool {
+	words, err := os.ReadFile("/proc/cmdline")
+	return err == nil && slices.Contains(strings.Fields(string(words)), longWord)
+}
 
 func TestMain(m *testing.M) {
 	if code, ok := work.Main(os.Args[1:], os.Stderr); ok {
