@@ -68,7 +68,11 @@ func draw(t *testing.T, s *server) {
 	if _, err := exec.LookPath("chromium"); err != nil {
 		t.Fatal("pictures need Chromium: apt-get install chromium")
 	}
+	// Tables are of one moment: the last scrape that was in time.
 	end := time.Now()
+	if good := s.query(t, "last_over_time(timestamp(up == 1)[5m:1s])", 0); len(good) > 0 {
+		end = time.UnixMilli(int64(good[0].Value.value * 1000))
+	}
 	for _, d := range dashboards.All() {
 		values := variables()
 		values["__rate_interval"], values["__range"] = "30s", strconv.Itoa(int(pictureTime.Seconds()))+"s"
