@@ -13,6 +13,7 @@ const (
 	oomFactor    = 1.5
 	oomBytes     = 100 << 20
 	oomMostPeaks = 4
+	oomLeast     = 1.15
 )
 
 // memoryOOM raises the limit after a kill at the container's own or its pod's
@@ -33,8 +34,10 @@ func (a *advice) memoryOOM() {
 func (a *advice) raiseAfter(oom history.OOM, ooms history.OOMs) {
 	floor := max(oom.LimitBytes*oomFactor, oom.LimitBytes+oomBytes)
 	capped := ""
-	if most := oomMostPeaks * a.peaks.Peak; a.peaks.Peak > 0 && floor > most && most > oom.LimitBytes {
-		floor, capped = most, fmt.Sprintf(", but at most 4 x the highest working set of %s", bytes(a.peaks.Peak))
+	// A peak that is far below the limit it was killed at was not seen whole:
+	// some of the raise stays.
+	if most := max(oomMostPeaks*a.peaks.Peak, oom.LimitBytes*oomLeast); a.peaks.Peak > 0 && floor > most {
+		floor, capped = most, fmt.Sprintf(", but at most the larger of 4 x the highest working set of %s and 1.15 x that limit", bytes(a.peaks.Peak))
 	}
 	code, what := snapshot.ReasonMemoryOOM, "its own limit"
 	if oom.Scope == history.OOMPod {
