@@ -17,6 +17,9 @@ import (
 // What the programs write and what is decoded must be the same, on both
 // architectures: names, offsets, sizes.
 func TestLayoutsAreThoseOfTheObjects(t *testing.T) {
+	if _, err := os.Stat("layout_test.go"); err != nil {
+		t.Skip("the objects are read where the sources are, not in a test machine")
+	}
 	objects, err := filepath.Glob("program_*_bpfel.o")
 	if err != nil || len(objects) != 2 {
 		t.Fatalf("objects %q (%v), want two", objects, err)

@@ -123,6 +123,9 @@ func rares() []rare {
 // tree does not show.
 func TestParityOfRareThings(t *testing.T) {
 	needMachine(t)
+	if testing.Short() {
+		t.Skip("waits for minutes until rare things have happened")
+	}
 	if _, err := os.Stat(swapDisk); err != nil {
 		t.Skipf("needs swap on a disk (vmtest -swap 256): %v", err)
 	}

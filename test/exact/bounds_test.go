@@ -70,6 +70,9 @@ func removeBare(t *testing.T, pods []bare) {
 
 // TestFewDescriptors gives the agent fewer descriptors than there are pods.
 func TestFewDescriptors(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes and depends on no kernel version")
+	}
 	const limit, pods = 256, 260
 	tree := newTree(t, kubetree.Spec{MemoryQoS: true})
 	fillAndFreeze(t, tree)
@@ -198,8 +201,8 @@ func TestDescriptorsAfterRestarts(t *testing.T) {
 // longer retained, and does so again: by then the agent must not have more
 // memory than the first time.
 func TestMemoryAfterChurn(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes minutes and depends on no kernel version")
+	if !isLong() {
+		t.Skipf("takes minutes and depends on no kernel version: vmtest -append %s runs it", longWord)
 	}
 	const batches, rounds, pods, each = 2, 10, 13, 2
 	const retention = time.Minute // the least there is
