@@ -271,9 +271,9 @@ func (w window) checkHighest(t *testing.T, s *server, g *guest) {
 // checkNativeHistogram holds that the sweeps arrive as a native histogram and
 // that it counts as many as the text says before and after.
 func checkNativeHistogram(t *testing.T, g *guest, s *server) {
-	const name = "slicewatch_sweep_duration_seconds"
+	const name, reader = "slicewatch_sweep_duration_seconds", "bpf"
 	count := func() float64 {
-		v, err := strconv.ParseFloat(g.agentSays(t, name+`_count{reader="files"}`), 64)
+		v, err := strconv.ParseFloat(g.agentSays(t, name+`_count{reader="`+reader+`"}`), 64)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -288,14 +288,14 @@ func checkNativeHistogram(t *testing.T, g *guest, s *server) {
 	if len(results) != 1 || results[0].Histogram == nil {
 		t.Fatalf("%s is no native histogram: %+v", name, results)
 	}
-	counted := s.vector(t, "histogram_count("+name+")", "reader", at)["files"]
+	counted := s.vector(t, "histogram_count("+name+")", "reader", at)[reader]
 	if after := count(); counted < before || counted > after {
 		t.Errorf("the native histogram counts %v sweeps, the text %v before and %v after", counted, before, after)
 	}
 	if classic := s.query(t, name+"_bucket", at); len(classic) != 0 {
 		t.Errorf("there are %d classic series as well", len(classic))
 	}
-	median := s.vector(t, "histogram_quantile(0.5, "+name+")", "reader", at)["files"]
+	median := s.vector(t, "histogram_quantile(0.5, "+name+")", "reader", at)[reader]
 	if !(median > 0 && median < 60) {
 		t.Errorf("half of the sweeps took less than %v seconds", median)
 	}
