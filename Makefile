@@ -127,7 +127,7 @@ again = $(1) || { echo "FAILED; once more, as it may have been the emulation: $(
 
 .PHONY: vm-newest
 vm-newest:
-	$(call again,$(VMTEST) -arch arm64 -suite trixie -swap 256 -timeout 25m -commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs ./test/exact)
+	$(call again,$(VMTEST) -arch arm64 -suite trixie -swap 256 -timeout 28m -commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs ./test/exact)
 
 .PHONY: vm-others
 vm-others:

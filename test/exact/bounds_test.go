@@ -70,8 +70,8 @@ func removeBare(t *testing.T, pods []bare) {
 
 // TestFewDescriptors gives the agent fewer descriptors than there are pods.
 func TestFewDescriptors(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes minutes and depends on no kernel version")
+	if !isLong() {
+		t.Skipf("takes minutes and depends on no kernel version: vmtest -append %s runs it", longWord)
 	}
 	const limit, pods = 256, 260
 	tree := newTree(t, kubetree.Spec{MemoryQoS: true})

@@ -172,8 +172,8 @@ func TestFrozenTree(t *testing.T) {
 		pods, each int
 		bpf        string
 	}{
-		{"systemd containerd", kubetree.Spec{MemoryQoS: true}, 110, 2, "auto"},
-		{"cgroupfs cri-o", kubetree.Spec{Driver: kubetree.Cgroupfs, Runtime: kubetree.CRIO, Seed: 2}, 14, 1, "off"},
+		{"systemd containerd", kubetree.Spec{MemoryQoS: true}, 110, 2, "off"},
+		{"cgroupfs cri-o", kubetree.Spec{Driver: kubetree.Cgroupfs, Runtime: kubetree.CRIO, Seed: 2}, 14, 1, "auto"},
 		{"kind docker", kubetree.Spec{CgroupRoot: "/kubelet", Runtime: kubetree.Docker, Seed: 3}, 14, 1, "required"},
 	} {
 		t.Run(layout.name, func(t *testing.T) {
