@@ -10,15 +10,14 @@ import (
 
 	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/vm/long"
 )
 
 // TestCostOfEvents logs what a cgroup's birth and death cost with the programs
 // and without. The figures mean something where the clock counts instructions
 // (vmtest -icount).
 func TestCostOfEvents(t *testing.T) {
-	if !isLong() {
-		t.Skipf("measures, and finds no fault: vmtest -append %s runs it", longWord)
-	}
+	long.Only(t, "measures, and finds no fault")
 	tree := newTree(t, kubetree.Spec{})
 	pod, err := tree.AddPod(kubetree.PodSpec{Name: "place", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
 	if err != nil {

@@ -23,16 +23,6 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// longWord asks for many events, which takes many minutes on an emulated machine
-// (vmtest -append SLICEWATCH_TEST_LONG).
-const longWord = "SLICEWATCH_TEST_LONG"
-
-// isLong says whether the machine was started with longWord.
-func isLong() bool {
-	words, err := os.ReadFile("/proc/cmdline")
-	return err == nil && slices.Contains(strings.Fields(string(words)), longWord)
-}
-
 func TestMain(m *testing.M) {
 	if code, ok := work.Main(os.Args[1:], os.Stderr); ok {
 		os.Exit(code)

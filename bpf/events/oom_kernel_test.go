@@ -17,6 +17,7 @@ import (
 	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/test/kubetree"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
+	"github.com/slicewatch/slicewatch/test/vm/long"
 )
 
 // victims are the kills that there were, by what each should be told as.
@@ -306,7 +307,7 @@ func TestEveryKillIsToldOnce(t *testing.T) {
 	v := newVictims(t, tree)
 	var got recorder
 	began := time.Now()
-	v.all(!isLong())
+	v.all(!long.Asked())
 	r.Drain(&got)
 	t.Logf("%d kills in %v", len(got.kills), time.Since(began).Round(time.Second))
 	v.compare(got.kills)

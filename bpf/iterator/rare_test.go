@@ -19,6 +19,7 @@ import (
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/test/kubetree"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
+	"github.com/slicewatch/slicewatch/test/vm/long"
 )
 
 // swapDisk is vmtest -swap's. Reading it fills the page cache; it has no file
@@ -119,16 +120,11 @@ func rares() []rare {
 	}
 }
 
-// longWord asks for what takes minutes.
-const longWord = "SLICEWATCH_TEST_LONG"
-
 // TestParityOfRareThings holds both readers against each other for what a usual
 // tree does not show.
 func TestParityOfRareThings(t *testing.T) {
 	needMachine(t)
-	if words, err := os.ReadFile("/proc/cmdline"); err != nil || !strings.Contains(string(words), longWord) {
-		t.Skipf("waits for minutes until rare things have happened: vmtest -append %s runs it", longWord)
-	}
+	long.Only(t, "waits for minutes until rare things have happened")
 	if _, err := os.Stat(swapDisk); err != nil {
 		t.Skipf("needs swap on a disk (vmtest -swap 256): %v", err)
 	}

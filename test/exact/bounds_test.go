@@ -18,6 +18,7 @@ import (
 	"github.com/slicewatch/slicewatch/test/kubetree"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
+	"github.com/slicewatch/slicewatch/test/vm/long"
 )
 
 // bare is a pod's cgroup that no Tree knows, without processes or limits.
@@ -70,9 +71,7 @@ func removeBare(t *testing.T, pods []bare) {
 
 // TestFewDescriptors gives the agent fewer descriptors than there are pods.
 func TestFewDescriptors(t *testing.T) {
-	if !isLong() {
-		t.Skipf("takes minutes and depends on no kernel version: vmtest -append %s runs it", longWord)
-	}
+	long.Only(t, "takes minutes and depends on no kernel version")
 	const limit, pods = 256, 260
 	tree := newTree(t, kubetree.Spec{MemoryQoS: true})
 	fillAndFreeze(t, tree)
@@ -151,6 +150,7 @@ func descriptors(t *testing.T, a *Agent) map[string]int {
 // TestDescriptorsAfterRestarts restarts a container 200 times and counts the
 // descriptors before and after.
 func TestDescriptorsAfterRestarts(t *testing.T) {
+	sameOnAllKernels(t)
 	const restarts = 200
 	tree := newTree(t, kubetree.Spec{})
 	for i := range 4 {
@@ -201,9 +201,7 @@ func TestDescriptorsAfterRestarts(t *testing.T) {
 // longer retained, and does so again: by then the agent must not have more
 // memory than the first time.
 func TestMemoryAfterChurn(t *testing.T) {
-	if !isLong() {
-		t.Skipf("takes minutes and depends on no kernel version: vmtest -append %s runs it", longWord)
-	}
+	long.Only(t, "takes minutes and depends on no kernel version")
 	const batches, rounds, pods, each = 2, 10, 13, 2
 	const retention = time.Minute // the least there is
 	tree := newTree(t, kubetree.Spec{})
@@ -293,6 +291,7 @@ func many(t *testing.T) int {
 // TestManyCgroups makes many times what a node has. Each pod has nine
 // containers: ten cgroups.
 func TestManyCgroups(t *testing.T) {
+	sameOnAllKernels(t)
 	n := many(t)
 	const each = 9
 	pods := n / (each + 1)

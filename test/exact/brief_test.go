@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,24 +16,15 @@ import (
 	"github.com/slicewatch/slicewatch/test/kubetree"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
+	"github.com/slicewatch/slicewatch/test/vm/long"
 )
-
-// longWord asks for many events, which takes many minutes on an emulated machine
-// (vmtest -append SLICEWATCH_TEST_LONG).
-const longWord = "SLICEWATCH_TEST_LONG"
-
-// isLong says whether the machine was started with longWord.
-func isLong() bool {
-	words, err := os.ReadFile("/proc/cmdline")
-	return err == nil && slices.Contains(strings.Fields(string(words)), longWord)
-}
 
 // TestBriefContainersCount runs containers that live for 20 to 500 ms, most of
 // them between two sweeps. What the agent says they used is what the pod's
 // cgroup says, within a thousandth, and each start counts.
 func TestBriefContainersCount(t *testing.T) {
 	n := 60
-	if isLong() {
+	if long.Asked() {
 		n = 1000
 	}
 	tree := newTree(t, kubetree.Spec{})
@@ -52,9 +42,7 @@ func TestBriefContainersCount(t *testing.T) {
 // The same while the node is busy, with two more containers at once than it has
 // CPUs for.
 func TestBriefContainersCountUnderLoad(t *testing.T) {
-	if !isLong() {
-		t.Skipf("takes many minutes: vmtest -append %s runs it", longWord)
-	}
+	long.Only(t, "takes many minutes")
 	const n = 300
 	tree := newTree(t, kubetree.Spec{})
 	pod, err := tree.AddPod(kubetree.PodSpec{Name: "crashing", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
@@ -204,7 +192,7 @@ func checkBrief(t *testing.T, a *Agent, pod *kubetree.Pod, n int) {
 	// emulated CPU that the host holds up meanwhile makes it milliseconds, which
 	// show among few containers.
 	allowed := want / 1000
-	if !isLong() {
+	if !long.Asked() {
 		allowed += float64(n) * 500e-6
 	}
 	if math.Abs(usage-want) > allowed {

@@ -19,6 +19,7 @@ import (
 	"github.com/slicewatch/slicewatch/test/kubetree"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
+	"github.com/slicewatch/slicewatch/test/vm/long"
 )
 
 const cgroupRoot = "/sys/fs/cgroup"
@@ -147,6 +148,14 @@ func sliceOf(tree *kubetree.Tree, class string) string {
 	return ""
 }
 
+// sameOnAllKernels skips, where only what differs between kernels is asked for.
+func sameOnAllKernels(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("depends on no kernel version: it runs on the newest one, and without -short")
+	}
+}
+
 // factFamilies are of containers but not of one cgroup file.
 func isFact(name string) bool {
 	for _, fact := range []string{"info", "start_time_seconds", "starts_total", "oom_score", "oom_score_adj", "oom_rank", "cpu_peak_cores", "memory_peak_bytes"} {
@@ -177,8 +186,8 @@ func TestFrozenTree(t *testing.T) {
 		{"kind docker", kubetree.Spec{CgroupRoot: "/kubelet", Runtime: kubetree.Docker, Seed: 3}, 14, 1, "required"},
 	} {
 		t.Run(layout.name, func(t *testing.T) {
-			if testing.Short() && layout.pods > 14 {
-				layout.pods, layout.each = 14, 2
+			if layout.pods > 14 {
+				layout.pods = frozenPods()
 			}
 			tree := newTree(t, layout.spec)
 			if _, err := tree.AddHostile(tree.Kubepods()); err != nil {
@@ -205,6 +214,18 @@ func TestFrozenTree(t *testing.T) {
 			t.Logf("%d series of %d pods and %d containers", len(got), len(n.pods), len(n.containers))
 		})
 	}
+}
+
+// frozenPods is how many pods stand still: a full node of them takes an emulated
+// machine nine minutes.
+func frozenPods() int {
+	switch {
+	case long.Asked():
+		return 110
+	case testing.Short():
+		return 14
+	}
+	return 30
 }
 
 // whileStill calls compare, which returns what it found wrong, until no file of

@@ -76,6 +76,7 @@ func about(t *testing.T, a *Agent, name string) float64 {
 // TestHostileNames holds that cgroups with any name the kernel takes are
 // counted and change nothing else, wherever they are.
 func TestHostileNames(t *testing.T) {
+	sameOnAllKernels(t)
 	tree := newTree(t, kubetree.Spec{MemoryQoS: true})
 	pods := fillAndFreeze(t, tree)
 	container := tree.Containers(pods[0])[0].Path
@@ -170,6 +171,7 @@ func TestWithoutPressure(t *testing.T) {
 
 // TestKubepodsComesAndGoes starts the agent on a node without kubepods.
 func TestKubepodsComesAndGoes(t *testing.T) {
+	sameOnAllKernels(t)
 	// Skips where there can be no tree, and makes sure that there is none.
 	if err := newTree(t, kubetree.Spec{}).Close(); err != nil {
 		t.Fatal(err)

@@ -79,6 +79,7 @@ func TestRefusesOtherRoots(t *testing.T) {
 }
 
 func TestWithoutPermission(t *testing.T) {
+	sameOnAllKernels(t)
 	tree := newTree(t, kubetree.Spec{})
 	fillAndFreeze(t, tree)
 	hide := func(t *testing.T, dir string) {
