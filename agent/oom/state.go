@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/slicewatch/slicewatch/agent/checkpoint/wire"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 )
@@ -25,8 +26,6 @@ import (
 const (
 	countsVersion  = 1
 	recordsVersion = 1
-	maxStateString = 4096
-	maxStateItems  = 1 << 20
 )
 
 // ErrState says that a state is not what a keeper writes.
@@ -71,7 +70,7 @@ func (k *Keeper) report(err error) bool {
 
 func (k *Keeper) appendCounts(buf []byte) []byte {
 	buf = append(buf, countsVersion)
-	buf = appendString(buf, k.cfg.BootID)
+	buf = wire.AppendString(buf, k.cfg.BootID)
 	buf = binary.AppendUvarint(buf, k.lastID)
 	buf = binary.AppendUvarint(buf, uint64(len(k.book.order)))
 	index := make(map[*series]int, len(k.book.order))
@@ -87,10 +86,11 @@ func (k *Keeper) appendCounts(buf []byte) []byte {
 }
 
 func (s *series) append(buf []byte) []byte {
-	buf = append(buf, byte(s.key.qos), bit(s.key.named, 1))
-	buf = appendString(buf, s.key.namespace)
-	buf = appendString(buf, s.key.pod)
-	buf = appendString(buf, s.key.container)
+	buf = append(buf, byte(s.key.qos))
+	buf = wire.AppendBool(buf, s.key.named)
+	buf = wire.AppendString(buf, s.key.namespace)
+	buf = wire.AppendString(buf, s.key.pod)
+	buf = wire.AppendString(buf, s.key.container)
 	ended := int64(0)
 	if !s.ended.IsZero() {
 		ended = s.ended.UnixMilli()
@@ -135,12 +135,6 @@ func bit(set bool, value byte) byte {
 	return 0
 }
 
-func appendString(buf []byte, s string) []byte {
-	s = s[:min(len(s), maxStateString)]
-	buf = binary.AppendUvarint(buf, uint64(len(s)))
-	return append(buf, s...)
-}
-
 // savedRecords is the form of the records.
 type savedRecords struct {
 	Version int                   `json:"version"`
@@ -180,30 +174,27 @@ func (k *Keeper) LoadRecords(state []byte) error {
 // LoadCounts takes over the counts that an earlier keeper left. On an error,
 // which wraps ErrState, the keeper stays as it was.
 func (k *Keeper) LoadCounts(state []byte, now time.Time) error {
-	d := decoder{rest: state}
-	if version := d.byte(); d.err == nil && version != countsVersion {
+	d := decoder{wire.Decode(state, ErrState)}
+	if version := d.Byte(); d.Err() == nil && version != countsVersion {
 		return fmt.Errorf("%w: format %d, this version reads %d", ErrState, version, countsVersion)
 	}
-	sameBoot := d.string() == k.cfg.BootID
+	sameBoot := d.String() == k.cfg.BootID
 	loaded := New(k.cfg)
-	loaded.lastID = max(d.uvarint(), k.lastID)
-	for n := d.count(); n > 0 && d.err == nil; n-- {
+	loaded.lastID = max(d.Uvarint(), k.lastID)
+	for range d.Items() {
 		d.series(loaded, now)
 	}
 	parents := map[*node]uint64{}
-	for n := d.count(); n > 0 && d.err == nil; n-- {
+	for range d.Items() {
 		d.node(loaded, parents)
-	}
-	if d.err == nil && len(d.rest) != 0 {
-		d.fail(fmt.Sprintf("%d bytes too many", len(d.rest)))
 	}
 	for n, parent := range parents {
 		if n.parent = loaded.nodes[parent]; n.parent != nil && n.parent.level >= n.level {
-			d.fail("a cgroup above itself")
+			d.Fail("a cgroup above itself")
 		}
 	}
-	if d.err != nil {
-		return d.err
+	if err := d.End(); err != nil {
+		return err
 	}
 	if !sameBoot { // then all cgroups are new
 		loaded.nodes = map[uint64]*node{}
@@ -218,76 +209,16 @@ func (k *Keeper) LoadCounts(state []byte, now time.Time) error {
 	return nil
 }
 
-type decoder struct {
-	rest []byte
-	err  error
-}
+type decoder struct{ *wire.Decoder }
 
-func (d *decoder) fail(what string) {
-	if d.err == nil {
-		d.err = fmt.Errorf("%w: %s", ErrState, what)
+func (d decoder) series(k *Keeper, now time.Time) {
+	qos, named := cgroupfs.QoS(d.Byte()), d.Bool()
+	of := key{qos: qos, named: named, namespace: d.String(), pod: d.String(), container: d.String()}
+	ended := d.Varint()
+	if d.Err() == nil && (qos >= cgroupfs.NumQoS || k.book.series[of] != nil) {
+		d.Fail("the series %v, which cannot be or is there twice", of)
 	}
-	d.rest = nil
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 {
-		d.fail("cut short in a number")
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.rest)
-	if n <= 0 {
-		d.fail("cut short in a number")
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *decoder) count() int {
-	n := d.uvarint()
-	if n > maxStateItems {
-		d.fail(fmt.Sprintf("a list of %d items", n))
-		return 0
-	}
-	return int(n)
-}
-
-func (d *decoder) byte() byte {
-	if len(d.rest) == 0 {
-		d.fail("cut short")
-		return 0
-	}
-	v := d.rest[0]
-	d.rest = d.rest[1:]
-	return v
-}
-
-func (d *decoder) string() string {
-	n := d.uvarint()
-	if n > maxStateString || n > uint64(len(d.rest)) {
-		d.fail(fmt.Sprintf("a string of %d bytes", n))
-		return ""
-	}
-	s := string(d.rest[:n])
-	d.rest = d.rest[n:]
-	return s
-}
-
-func (d *decoder) series(k *Keeper, now time.Time) {
-	qos, named := cgroupfs.QoS(d.byte()), d.byte() != 0
-	of := key{qos: qos, named: named, namespace: d.string(), pod: d.string(), container: d.string()}
-	ended := d.varint()
-	if d.err == nil && (qos >= cgroupfs.NumQoS || k.book.series[of] != nil) {
-		d.fail(fmt.Sprintf("the series %v, which cannot be or is there twice", of))
-	}
-	if d.err != nil {
+	if d.Err() != nil {
 		return
 	}
 	s := k.book.get(of)
@@ -295,35 +226,35 @@ func (d *decoder) series(k *Keeper, now time.Time) {
 	if s.ended = now; ended != 0 {
 		s.ended = time.UnixMilli(ended)
 	}
-	for scope := range int(d.byte()) {
-		kills, processes := d.uvarint(), d.uvarint()
+	for scope := range int(d.Byte()) {
+		kills, processes := d.Uvarint(), d.Uvarint()
 		at := min(scope, int(snapshot.NumOOMScopes)-1)
 		s.kills[at] += kills
 		s.processes[at] += processes
 	}
 }
 
-func (d *decoder) node(k *Keeper, parents map[*node]uint64) {
-	n := &node{id: d.uvarint()}
-	parent := d.uvarint()
-	n.level, n.qos = cgroupfs.Level(d.byte()), cgroupfs.QoS(d.byte())
-	flags := d.byte()
-	index := d.uvarint()
-	n.seenLocal, n.hits.n = d.varint(), d.varint()
+func (d decoder) node(k *Keeper, parents map[*node]uint64) {
+	n := &node{id: d.Uvarint()}
+	parent := d.Uvarint()
+	n.level, n.qos = cgroupfs.Level(d.Byte()), cgroupfs.QoS(d.Byte())
+	flags := d.Byte()
+	index := d.Uvarint()
+	n.seenLocal, n.hits.n = d.Varint(), d.Varint()
 	for _, t := range []*tally{&n.seen, &n.settled, &n.told, &n.debt} {
-		t.kills, t.groups, t.ooms = d.varint(), d.varint(), d.varint()
+		t.kills, t.groups, t.ooms = d.Varint(), d.Varint(), d.Varint()
 	}
 	for _, at := range n.ages() {
-		*at = firstSweep - 1 - min(d.uvarint(), maxAge)
+		*at = firstSweep - 1 - min(d.Uvarint(), maxAge)
 	}
 	switch {
-	case d.err != nil:
+	case d.Err() != nil:
 		return
 	case n.level < cgroupfs.LevelKubepods || n.level > levelContainer || n.qos >= cgroupfs.NumQoS || k.nodes[n.id] != nil:
-		d.fail(fmt.Sprintf("the cgroup %d, which cannot be or is there twice", n.id))
+		d.Fail("the cgroup %d, which cannot be or is there twice", n.id)
 		return
 	case index > uint64(len(k.book.order)):
-		d.fail(fmt.Sprintf("series %d of %d", index, len(k.book.order)))
+		d.Fail("series %d of %d", index, len(k.book.order))
 		return
 	}
 	n.role = role(flags&(savedApplication|savedSandbox)) % 3

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/slicewatch/slicewatch/agent/checkpoint/wire"
 	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/bpf/durations"
@@ -15,13 +16,11 @@ import (
 
 // The durations, as they are kept in the state directory:
 //
-//	version, number of cells, series*: class, named, namespace, pod, container, histogram for each kind
+//	version, number of bounds, series*: class, named, namespace, pod, container, histogram for each kind
+//	histogram: first cell, number of cells, the count of each, sum in ns
 //
 // Numbers are unsigned varints, strings have their length in front.
-const (
-	heldVersion   = 1
-	maxHeldString = 4096
-)
+const heldVersion = 1
 
 // ErrHeldState says that a state is not one of durations.
 var ErrHeldState = errors.New("not a state of durations")
@@ -38,17 +37,13 @@ func (s *Sampler) appendHeld(buf []byte) []byte {
 		if t == nil || t.held == [durations.NumKinds]*snapshot.Histogram{} {
 			continue
 		}
-		named := byte(0)
-		if key.Named {
-			named = 1
-		}
-		buf = append(buf, byte(key.QoS), named)
+		buf = append(buf, byte(key.QoS))
+		buf = wire.AppendBool(buf, key.Named)
 		for _, name := range []string{key.Namespace, key.Pod, key.Container} {
-			buf = binary.AppendUvarint(buf, uint64(len(name)))
-			buf = append(buf, name...)
+			buf = wire.AppendString(buf, name)
 		}
 		for _, h := range t.held {
-			buf = h.AppendState(buf)
+			buf = appendHistogram(buf, h)
 		}
 	}
 	return buf
@@ -58,71 +53,53 @@ func (s *Sampler) appendHeld(buf []byte) []byte {
 // that counted in other cells has nothing that could go on. An error wraps
 // ErrHeldState.
 func LoadHeld(state []byte) (Held, error) {
-	d := heldDecoder{rest: state}
-	version, bounds := d.uvarint(), d.uvarint()
-	if d.err == nil && version != heldVersion {
-		return nil, fmt.Errorf("%w of this version: %d", ErrHeldState, version)
+	d := wire.Decode(state, ErrHeldState)
+	version, bounds := d.Uvarint(), d.Uvarint()
+	if d.Err() == nil && version != heldVersion {
+		d.Fail("of version %d, this one reads %d", version, heldVersion)
 	}
-	if bounds != uint64(len(snapshot.DurationBoundsNanos())) {
-		return nil, d.err
+	if d.Err() != nil || bounds != uint64(len(snapshot.DurationBoundsNanos())) {
+		return nil, d.Err()
 	}
 	held := Held{}
-	for len(d.rest) > 0 {
-		key := ledger.Key{Level: cgroupfs.LevelContainer, QoS: cgroupfs.QoS(d.uvarint()), Named: d.uvarint() != 0}
-		key.Namespace, key.Pod, key.Container = d.string(), d.string(), d.string()
+	for d.More() {
+		key := ledger.Key{Level: cgroupfs.LevelContainer, QoS: cgroupfs.QoS(d.Byte()), Named: d.Bool()}
+		key.Namespace, key.Pod, key.Container = d.String(), d.String(), d.String()
 		var kinds [durations.NumKinds]*snapshot.Histogram
 		for kind := range kinds {
-			kinds[kind] = d.histogram()
+			kinds[kind] = decodeHistogram(d)
 		}
 		held[key] = kinds
 	}
-	if d.err != nil {
-		return nil, d.err
+	if err := d.End(); err != nil {
+		return nil, err
 	}
 	return held, nil
 }
 
-type heldDecoder struct {
-	rest []byte
-	err  error
-}
-
-func (d *heldDecoder) fail(err error) {
-	if d.err == nil {
-		d.err = fmt.Errorf("%w: %w", ErrHeldState, err)
+func appendHistogram(buf []byte, h *snapshot.Histogram) []byte {
+	first, counts, nanos := h.Cells()
+	buf = binary.AppendUvarint(buf, uint64(first))
+	buf = binary.AppendUvarint(buf, uint64(len(counts)))
+	for _, n := range counts {
+		buf = binary.AppendUvarint(buf, n)
 	}
-	d.rest = nil
+	return binary.AppendUvarint(buf, nanos)
 }
 
-func (d *heldDecoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 {
-		d.fail(errors.New("cut short in a number"))
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *heldDecoder) string() string {
-	n := d.uvarint()
-	if n > maxHeldString || n > uint64(len(d.rest)) {
-		d.fail(fmt.Errorf("a string of %d bytes", n))
-		return ""
-	}
-	text := string(d.rest[:n])
-	d.rest = d.rest[n:]
-	return text
-}
-
-func (d *heldDecoder) histogram() *snapshot.Histogram {
-	h, rest, err := snapshot.HistogramOfState(d.rest)
-	if err != nil {
-		d.fail(err)
+// decodeHistogram returns nil for an empty one.
+func decodeHistogram(d *wire.Decoder) *snapshot.Histogram {
+	first, length := d.Uvarint(), d.Uvarint()
+	cells := make([]uint64, len(snapshot.DurationBoundsNanos())+1)
+	if all := uint64(len(cells)); first > all || length > all-first {
+		d.Fail("a histogram of %d cells from the %dth", length, first)
 		return nil
 	}
-	d.rest = rest
-	return h
+	for i := range length {
+		cells[first+i] = d.Uvarint()
+	}
+	var none *snapshot.Histogram
+	return none.Plus(cells, d.Uvarint())
 }
 
 // newTrack returns a track for a series, with what an earlier agent knew of how

@@ -91,6 +91,15 @@ func (h *Histogram) Plus(add []uint64, nanos uint64) *Histogram {
 	return h.Merge(newHistogram(first, slices.Clone(add[first:last+1]), nanos))
 }
 
+// Cells returns the counts of the cells from first on, which must not be
+// changed, those of all others being 0, and the durations' sum in ns.
+func (h *Histogram) Cells() (first int, counts []uint64, nanos uint64) {
+	if h == nil {
+		return 0, nil, 0
+	}
+	return h.first, h.counts, h.nanos
+}
+
 func newHistogram(first int, counts []uint64, nanos uint64) *Histogram {
 	h := &Histogram{first: first, counts: counts, nanos: nanos}
 	for _, n := range counts {
