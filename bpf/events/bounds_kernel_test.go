@@ -15,6 +15,7 @@ import (
 
 	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 )
 
 // emptyContainers makes and removes the cgroups of n containers.
@@ -34,7 +35,7 @@ func emptyContainers(t *testing.T, pod string, n int) {
 // What the ring has no room for is counted, and OOM kills have room when
 // births and deaths have none left.
 func TestFullRingCountsWhatItLoses(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	r := open(t, tree, events.Config{RingBytes: 1})
 	v := newVictims(t, tree)
 	pod := v.pod("storm", nil, kubetree.ContainerSpec{Name: "keeper"})
@@ -66,7 +67,7 @@ func TestFullRingCountsWhatItLoses(t *testing.T) {
 
 // Nobody disturbs anybody, and nothing is left behind.
 func TestReadersSideBySide(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	pod, err := tree.AddPod(kubetree.PodSpec{Name: "place", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +128,7 @@ func programs(t *testing.T) int {
 }
 
 func TestWakes(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	pod, err := tree.AddPod(kubetree.PodSpec{Name: "place", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/vm/long"
 )
 
@@ -18,12 +19,12 @@ import (
 // (vmtest -icount).
 func TestCostOfEvents(t *testing.T) {
 	long.Only(t, "measures, and finds no fault")
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	pod, err := tree.AddPod(kubetree.PodSpec{Name: "place", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := filepath.Join(cgroupRoot, "elsewhere.slice")
+	elsewhere := filepath.Join(treetest.Root, "elsewhere.slice")
 	if err := os.Mkdir(elsewhere, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -17,11 +17,10 @@ import (
 	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
-
-const cgroupRoot = "/sys/fs/cgroup"
 
 func TestMain(m *testing.M) {
 	if code, ok := work.Main(os.Args[1:], os.Stderr); ok {
@@ -31,32 +30,6 @@ func TestMain(m *testing.M) {
 		os.Exit(withFewRights())
 	}
 	os.Exit(m.Run())
-}
-
-func newTree(t testing.TB, spec kubetree.Spec) *kubetree.Tree {
-	t.Helper()
-	needKernel(t)
-	tree, err := kubetree.New(cgroupRoot, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := tree.Close(); err != nil {
-			t.Errorf("close the tree: %v", err)
-		}
-	})
-	return tree
-}
-
-func needKernel(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to load eBPF programs and make cgroups")
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(cgroupRoot, &st); err != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
-		t.Skipf("needs a cgroup2 file system at %s: run it with vmtest", cgroupRoot)
-	}
 }
 
 // open opens a reader that tells of what is below the tree's kubepods.
@@ -101,7 +74,7 @@ func (r *recorder) OnDeath(d *events.Death) { r.deaths = append(r.deaths, *d) }
 func (r *recorder) OnKill(k *events.Kill)   { r.kills = append(r.kills, *k) }
 
 func TestProgramsAttach(t *testing.T) {
-	needKernel(t)
+	treetest.Need(t)
 	r, err := events.Open(events.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -120,14 +93,14 @@ func TestProgramsAttach(t *testing.T) {
 // What cpu.stat and its neighbours say between the last process's end and the
 // removal is what the removal tells.
 func TestDeathTellsTheLastCounters(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	pod, err := tree.AddPod(kubetree.PodSpec{Name: "short", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := open(t, tree, events.Config{})
 	// A cgroup elsewhere is nobody's business.
-	elsewhere := filepath.Join(cgroupRoot, "elsewhere.slice")
+	elsewhere := filepath.Join(treetest.Root, "elsewhere.slice")
 	if err := os.Mkdir(elsewhere, 0o755); err != nil {
 		t.Fatal(err)
 	}

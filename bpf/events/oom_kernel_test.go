@@ -16,6 +16,7 @@ import (
 
 	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 	"github.com/slicewatch/slicewatch/test/vm/long"
 )
@@ -302,7 +303,7 @@ func (v *victims) all(short bool) {
 }
 
 func TestEveryKillIsToldOnce(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	r := open(t, tree, events.Config{})
 	v := newVictims(t, tree)
 	var got recorder

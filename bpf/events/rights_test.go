@@ -19,6 +19,7 @@ import (
 	"github.com/slicewatch/slicewatch/bpf"
 	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 )
 
 // fewRightsEnv makes the test binary a reader of events below the cgroup whose
@@ -134,7 +135,7 @@ func startWith(t *testing.T, kubepods uint64, capabilities ...int) (stop func() 
 // CAP_BPF and CAP_PERFMON are enough; only kprobes want more where
 // perf_event_paranoid is 3, and then the limit that was hit is not told.
 func TestWithTwoCapabilities(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	stop := startWith(t, idOf(t, tree.Kubepods()), unix.CAP_BPF, unix.CAP_PERFMON)
 	v := newVictims(t, tree)
 	full, err := events.Open(events.Config{})

@@ -12,11 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slicewatch/slicewatch/cgroupfs"
-	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
-
-const cgroupRoot = "/sys/fs/cgroup"
 
 // The test binary is also the program in the containers.
 func TestMain(m *testing.M) {
@@ -30,38 +28,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// needMachine skips what would load programs into the kernel of a developer's
-// own machine.
-func needMachine(t *testing.T) {
-	t.Helper()
-	if os.Getenv("IN_TEST_MACHINE") == "" {
-		t.Skip("loads eBPF programs and makes cgroups: run it with go run ./test/vm/cmd/vmtest ./bpf/iterator")
-	}
-}
-
-func newTree(t *testing.T, spec kubetree.Spec) *kubetree.Tree {
-	t.Helper()
-	needMachine(t)
-	const small = "/bin/kubetree"
-	if _, err := os.Stat(small); err == nil {
-		spec.Executable = small
-	}
-	tree, err := kubetree.New(cgroupRoot, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := tree.Close(); err != nil {
-			t.Errorf("close the tree: %v", err)
-		}
-	})
-	return tree
-}
-
 // openReader opens the iterator as the agent does.
 func openReader(t *testing.T, cfg Config) *Reader {
 	t.Helper()
-	cfg.Root = cgroupRoot
+	cfg.Root = treetest.Root
 	r, err := Open(cfg)
 	if err != nil {
 		t.Fatalf("%+v", err)
@@ -77,7 +47,7 @@ func openReader(t *testing.T, cfg Config) *Reader {
 // cgroupsOf returns what the agent would follow, kubepods first.
 func cgroupsOf(t *testing.T) []*cgroupfs.Cgroup {
 	t.Helper()
-	tree, err := cgroupfs.NewTree(cgroupRoot, cgroupfs.TreeConfig{})
+	tree, err := cgroupfs.NewTree(treetest.Root, cgroupfs.TreeConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +64,7 @@ func cgroupsOf(t *testing.T) []*cgroupfs.Cgroup {
 
 func fileReader(t *testing.T) *cgroupfs.FileReader {
 	t.Helper()
-	files, err := cgroupfs.NewFileReader(cgroupRoot, cgroupfs.FileReaderConfig{SettingsEvery: 1})
+	files, err := cgroupfs.NewFileReader(treetest.Root, cgroupfs.FileReaderConfig{SettingsEvery: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,13 +11,14 @@ import (
 
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 )
 
 // TestParity holds both readers against each other on a frozen tree whose
 // workloads were throttled, held at memory.high, OOM killed, refused processes
 // and swapped: each field of each cgroup has the same value or is absent in both.
 func TestParity(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{MemoryQoS: true})
+	tree := treetest.New(t, kubetree.Spec{MemoryQoS: true})
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	// All kinds of pods there are.

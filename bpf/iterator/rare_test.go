@@ -18,6 +18,7 @@ import (
 
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 	"github.com/slicewatch/slicewatch/test/vm/long"
 )
@@ -123,12 +124,12 @@ func rares() []rare {
 // TestParityOfRareThings holds both readers against each other for what a usual
 // tree does not show.
 func TestParityOfRareThings(t *testing.T) {
-	needMachine(t)
+	treetest.Need(t)
 	long.Only(t, "waits for minutes until rare things have happened")
 	if _, err := os.Stat(swapDisk); err != nil {
 		t.Skipf("needs swap on a disk (vmtest -swap 256): %v", err)
 	}
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	dirs := map[string]string{}
 	for _, r := range rares() {
 		dirs[r.name] = startRare(t, tree, r)

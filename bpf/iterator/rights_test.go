@@ -17,6 +17,7 @@ import (
 	"github.com/slicewatch/slicewatch/bpf"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 )
 
 const (
@@ -56,7 +57,7 @@ func alone(t *testing.T) {
 }
 
 func TestRights(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	if _, err := tree.AddPod(kubetree.PodSpec{Name: "a", Containers: []kubetree.ContainerSpec{{Name: "a"}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -90,12 +91,12 @@ func TestWithoutCapabilities(t *testing.T) {
 	if err := keepCapabilities(0); err != nil {
 		t.Fatal(err)
 	}
-	mustBeUnavailable(t, Config{Root: cgroupRoot}, bpf.NoPermission)
+	mustBeUnavailable(t, Config{Root: treetest.Root}, bpf.NoPermission)
 }
 
 func TestWithoutTypes(t *testing.T) {
-	needMachine(t)
-	mustBeUnavailable(t, Config{Root: cgroupRoot, KernelTypes: func() (*btf.Spec, error) {
+	treetest.Need(t)
+	mustBeUnavailable(t, Config{Root: treetest.Root, KernelTypes: func() (*btf.Spec, error) {
 		return nil, &bpf.Unavailable{Program: Name, Reason: bpf.NoBTF, Err: os.ErrNotExist}
 	}}, bpf.NoBTF)
 }

@@ -14,13 +14,14 @@ import (
 	"github.com/slicewatch/slicewatch/bpf"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 )
 
 // emptyCgroups makes an empty cgroup with n others below it.
 func emptyCgroups(t *testing.T, n int) (top *cgroupfs.Cgroup, below []*cgroupfs.Cgroup) {
 	t.Helper()
-	needMachine(t)
-	dir, err := os.MkdirTemp(cgroupRoot, "slicewatch-test-") //nolint:usetesting // a cgroup, not a temporary folder
+	treetest.Need(t)
+	dir, err := os.MkdirTemp(treetest.Root, "slicewatch-test-") //nolint:usetesting // a cgroup, not a temporary folder
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func cgroupAt(t *testing.T, dir string) *cgroupfs.Cgroup {
 	if err := unix.Stat(dir, &stat); err != nil {
 		t.Fatal(err)
 	}
-	return &cgroupfs.Cgroup{ID: stat.Ino, Path: dir[len(cgroupRoot):]}
+	return &cgroupfs.Cgroup{ID: stat.Ino, Path: dir[len(treetest.Root):]}
 }
 
 func mustSweep(t *testing.T, r *Reader, top *cgroupfs.Cgroup) {
@@ -96,7 +97,7 @@ func TestCgroupsComeAndGo(t *testing.T) {
 		t.Fatalf("%d of 3 found", got)
 	}
 	gone := below[1]
-	if err := os.Remove(cgroupRoot + gone.Path); err != nil {
+	if err := os.Remove(treetest.Root + gone.Path); err != nil {
 		t.Fatal(err)
 	}
 	var reading cgroupfs.Reading
@@ -114,19 +115,19 @@ func TestCgroupsComeAndGo(t *testing.T) {
 		t.Error("the last sweep's records are used although they were written over")
 	}
 	for _, c := range below {
-		_ = os.Remove(cgroupRoot + c.Path)
+		_ = os.Remove(treetest.Root + c.Path)
 	}
-	if err := os.Remove(cgroupRoot + top.Path); err != nil {
+	if err := os.Remove(treetest.Root + top.Path); err != nil {
 		t.Fatal(err)
 	}
 	// The kernel keeps a removed cgroup while an iterator is attached to it.
 	if err := r.Sweep(top); err == nil && r.Read(top, &reading) {
 		t.Error("a removed tree is still found")
 	}
-	if err := os.Mkdir(cgroupRoot+top.Path, 0o755); err != nil {
+	if err := os.Mkdir(treetest.Root+top.Path, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	again := cgroupAt(t, cgroupRoot+top.Path)
+	again := cgroupAt(t, treetest.Root+top.Path)
 	if err := r.Sweep(again); err != nil || !r.Read(again, &reading) {
 		t.Errorf("a tree that was made again is not found: %v", err)
 	}
@@ -172,7 +173,7 @@ func TestTwoReaders(t *testing.T) {
 }
 
 func TestSweepAllocatesNothing(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	if _, err := tree.AddPod(kubetree.PodSpec{Name: "a", Containers: []kubetree.ContainerSpec{{Name: "a"}}}); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 	"github.com/slicewatch/slicewatch/test/vm/long"
@@ -73,7 +74,7 @@ func removeBare(t *testing.T, pods []bare) {
 func TestFewDescriptors(t *testing.T) {
 	long.Only(t, "takes minutes and depends on no kernel version")
 	const limit, pods = 256, 260
-	tree := newTree(t, kubetree.Spec{MemoryQoS: true})
+	tree := treetest.New(t, kubetree.Spec{MemoryQoS: true})
 	fillAndFreeze(t, tree)
 	var besides []cgroup
 	for _, b := range makeBare(t, tree, 7, pods, 0) {
@@ -136,7 +137,7 @@ func descriptors(t *testing.T, a *Agent) map[string]int {
 		target, err := os.Readlink(filepath.Join(dir, e.Name()))
 		switch {
 		case err != nil: // closed meanwhile
-		case strings.HasPrefix(target, cgroupRoot):
+		case strings.HasPrefix(target, treetest.Root):
 			kinds["cgroup"]++
 		case strings.HasPrefix(target, "socket:"):
 			kinds["socket"]++
@@ -152,7 +153,7 @@ func descriptors(t *testing.T, a *Agent) map[string]int {
 func TestDescriptorsAfterRestarts(t *testing.T) {
 	sameOnAllKernels(t)
 	const restarts = 200
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	for i := range 4 {
 		if _, err := tree.AddPod(kubetree.PodSpec{Name: fmt.Sprint(i), Containers: []kubetree.ContainerSpec{
 			{Name: "a", Resources: kubetree.Resources{MemoryLimitBytes: 32 << 20}, Work: work.Cmd("hold bytes=64Ki")},
@@ -204,7 +205,7 @@ func TestMemoryAfterChurn(t *testing.T) {
 	long.Only(t, "takes minutes and depends on no kernel version")
 	const batches, rounds, pods, each = 2, 10, 13, 2
 	const retention = time.Minute // the least there is
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	cfg := settings(t)
 	cfg.Flags = []string{"--retention=" + retention.String()}
 	cfg.SampleInterval = 250 * time.Millisecond
@@ -295,7 +296,7 @@ func TestManyCgroups(t *testing.T) {
 	n := many(t)
 	const each = 9
 	pods := n / (each + 1)
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	began := time.Now()
 	made := makeBare(t, tree, 9, pods, each)
 	t.Logf("%d cgroups made in %v", n, time.Since(began).Round(time.Second))

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 )
 
 // mustReadThrough holds that the agent reads the way that the test is about.
@@ -26,7 +27,7 @@ func mustReadThrough(t *testing.T, a *Agent, iterator bool) {
 // TestRequiredWithoutRights holds that an agent that must use eBPF and may not
 // says so and does not start.
 func TestRequiredWithoutRights(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	if _, err := tree.AddPod(kubetree.PodSpec{Name: "a", Containers: []kubetree.ContainerSpec{{Name: "a"}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func TestRequiredWithoutRights(t *testing.T) {
 
 // TestDoctorTriesThePrograms holds that the doctor really loads them.
 func TestDoctorTriesThePrograms(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	if _, err := tree.AddPod(kubetree.PodSpec{Name: "a", Containers: []kubetree.ContainerSpec{{Name: "a"}}}); err != nil {
 		t.Fatal(err)
 	}

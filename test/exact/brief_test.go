@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 	"github.com/slicewatch/slicewatch/test/vm/long"
@@ -27,7 +28,7 @@ func TestBriefContainersCount(t *testing.T) {
 	if long.Asked() {
 		n = 1000
 	}
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	pod, err := tree.AddPod(kubetree.PodSpec{Name: "crashing", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +45,7 @@ func TestBriefContainersCount(t *testing.T) {
 func TestBriefContainersCountUnderLoad(t *testing.T) {
 	long.Only(t, "takes many minutes")
 	const n = 300
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	pod, err := tree.AddPod(kubetree.PodSpec{Name: "crashing", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +68,7 @@ func TestBriefContainersCountUnderLoad(t *testing.T) {
 // what it got any part of, the start.
 func TestWhatTheRingHasNoRoomForIsCounted(t *testing.T) {
 	const n = 1500
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	pod, err := tree.AddPod(kubetree.PodSpec{Name: "storm", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 )
 
@@ -32,7 +33,7 @@ func cadvisorDifferences(t *testing.T, tree *kubetree.Tree, a *Agent) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		labels["id"] = strings.TrimPrefix(dir, cgroupRoot)
+		labels["id"] = strings.TrimPrefix(dir, treetest.Root)
 		for family, value := range known {
 			if v, ok := value(c); ok {
 				if family == "container_cpu_usage_seconds_total" {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
 
@@ -107,7 +108,7 @@ func between(t *testing.T, when string, h *dto.Histogram, throttledMicros uint64
 // TestThrottleDurations follows a throttled container through its restart and
 // the agent's.
 func TestThrottleDurations(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	a := start(t, settings(t))
 	needPrograms(t, a)
 	pod := limitedPod(t, tree, "throttled", "spin threads=2 cpu=60ms hold=1")
@@ -145,7 +146,7 @@ func TestThrottleDurations(t *testing.T) {
 
 // TestThrottledToDeath kills containers while they are held.
 func TestThrottledToDeath(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	a := start(t, settings(t))
 	needPrograms(t, a)
 	pods := map[string]*kubetree.Pod{}
@@ -194,7 +195,7 @@ func number(t *testing.T, dir, file, key string) uint64 {
 }
 
 func TestStallDurations(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	a := start(t, settings(t))
 	needPrograms(t, a)
 	high, limit := limitedPod(t, tree, "high", "over bytes=40Mi"), limitedPod(t, tree, "limit", "over bytes=40Mi")

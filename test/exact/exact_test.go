@@ -14,48 +14,19 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 	"github.com/slicewatch/slicewatch/test/vm/long"
 )
-
-const cgroupRoot = "/sys/fs/cgroup"
 
 func TestMain(m *testing.M) {
 	if code, ok := work.Main(os.Args[1:], os.Stderr); ok {
 		os.Exit(code)
 	}
 	os.Exit(m.Run())
-}
-
-func newTree(t *testing.T, spec kubetree.Spec) *kubetree.Tree {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to make cgroups")
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(cgroupRoot, &st); err != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
-		t.Skipf("needs a cgroup2 file system at %s", cgroupRoot)
-	}
-	// A smaller program than this one, if it is there: a tree has hundreds of
-	// processes, and under emulation each start of one counts.
-	const small = "/bin/kubetree"
-	if _, err := os.Stat(small); err == nil {
-		spec.Executable = small
-	}
-	tree, err := kubetree.New(cgroupRoot, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := tree.Close(); err != nil {
-			t.Errorf("close the tree: %v", err)
-		}
-	})
-	return tree
 }
 
 func settings(t *testing.T) Config { return Config{StateDir: t.TempDir()} }
@@ -189,7 +160,7 @@ func TestFrozenTree(t *testing.T) {
 			if layout.pods > 14 {
 				layout.pods = frozenPods()
 			}
-			tree := newTree(t, layout.spec)
+			tree := treetest.New(t, layout.spec)
 			if _, err := tree.AddHostile(tree.Kubepods()); err != nil {
 				t.Fatal(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
 
@@ -77,7 +78,7 @@ func about(t *testing.T, a *Agent, name string) float64 {
 // counted and change nothing else, wherever they are.
 func TestHostileNames(t *testing.T) {
 	sameOnAllKernels(t)
-	tree := newTree(t, kubetree.Spec{MemoryQoS: true})
+	tree := treetest.New(t, kubetree.Spec{MemoryQoS: true})
 	pods := fillAndFreeze(t, tree)
 	container := tree.Containers(pods[0])[0].Path
 	ignored, followed := 0, 0
@@ -147,7 +148,7 @@ func TestWithoutPressure(t *testing.T) {
 	if _, err := os.Stat("/proc/pressure/cpu"); err == nil {
 		t.Skip("this kernel counts pressure: boot with psi=0 (vmtest -append psi=0)")
 	}
-	tree := newTree(t, kubetree.Spec{MemoryQoS: true})
+	tree := treetest.New(t, kubetree.Spec{MemoryQoS: true})
 	fillAndFreeze(t, tree)
 	a := start(t, settings(t))
 	compareFrozen(t, tree, a)
@@ -173,7 +174,7 @@ func TestWithoutPressure(t *testing.T) {
 func TestKubepodsComesAndGoes(t *testing.T) {
 	sameOnAllKernels(t)
 	// Skips where there can be no tree, and makes sure that there is none.
-	if err := newTree(t, kubetree.Spec{}).Close(); err != nil {
+	if err := treetest.New(t, kubetree.Spec{}).Close(); err != nil {
 		t.Fatal(err)
 	}
 	a := start(t, settings(t))
@@ -191,7 +192,7 @@ func TestKubepodsComesAndGoes(t *testing.T) {
 		if !strings.Contains(a.Log(), "no kubepods") {
 			t.Errorf("the agent does not say that there is no kubepods:\n%s", a.Log())
 		}
-		tree := newTree(t, spec)
+		tree := treetest.New(t, spec)
 		fillAndFreeze(t, tree)
 		nextSweep(t, a)
 		if v := about(t, a, up); v != 1 {

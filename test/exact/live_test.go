@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
 
 // TestLiveTree scrapes a tree that works and holds every counter between what
 // its file said two sample intervals before the scrape and what it said after.
 func TestLiveTree(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{MemoryQoS: true})
+	tree := treetest.New(t, kubetree.Spec{MemoryQoS: true})
 	res := func(request, limit, memoryRequest, memoryLimit int64) kubetree.Resources {
 		return kubetree.Resources{CPURequestMilli: request, CPULimitMilli: limit, MemoryRequestBytes: memoryRequest << 20, MemoryLimitBytes: memoryLimit << 20}
 	}

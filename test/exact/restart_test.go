@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
@@ -25,7 +26,7 @@ const workMicros = 60_000
 // random, the agent in between, and adds up what the files said before each
 // death.
 func TestRestartsLoseNothing(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	// The pod's own limit is wider: a container whose pod is throttled first
 	// counts nothing.
 	wide := kubetree.Resources{CPURequestMilli: 50, CPULimitMilli: 1000, MemoryRequestBytes: 16 << 20, MemoryLimitBytes: 64 << 20}

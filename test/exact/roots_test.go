@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 )
 
 // nobody is a user without any right.
@@ -33,7 +34,7 @@ func refused(t *testing.T, cfg Config) string {
 
 // TestRefusesOtherRoots mounts what the agent cannot use.
 func TestRefusesOtherRoots(t *testing.T) {
-	newTree(t, kubetree.Spec{})
+	treetest.New(t, kubetree.Spec{})
 	dir := t.TempDir()
 	mount := func(kind, data string, below ...string) string {
 		target := filepath.Join(append([]string{dir}, below...)...)
@@ -80,7 +81,7 @@ func TestRefusesOtherRoots(t *testing.T) {
 
 func TestWithoutPermission(t *testing.T) {
 	sameOnAllKernels(t)
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	fillAndFreeze(t, tree)
 	hide := func(t *testing.T, dir string) {
 		t.Helper()
@@ -94,11 +95,11 @@ func TestWithoutPermission(t *testing.T) {
 		})
 	}
 	t.Run("root", func(t *testing.T) {
-		hide(t, cgroupRoot)
+		hide(t, treetest.Root)
 		cfg := settings(t)
-		cfg.CgroupFS, cfg.UID = cgroupRoot, nobody
+		cfg.CgroupFS, cfg.UID = treetest.Root, nobody
 		said := refused(t, cfg)
-		for _, want := range []string{"permission denied", cgroupRoot, "run as root"} {
+		for _, want := range []string{"permission denied", treetest.Root, "run as root"} {
 			if !strings.Contains(said, want) {
 				t.Errorf("the agent did not say %q:\n%s", want, said)
 			}

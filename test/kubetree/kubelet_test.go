@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
 
@@ -39,7 +40,7 @@ func watch(t *testing.T, run func(ctx context.Context, notify func(kubetree.Happ
 }
 
 func TestKubeletRestartsWhatWasKilled(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	first := addOne(t, tree, "leaky", kubetree.ContainerSpec{
 		Resources: kubetree.Resources{MemoryLimitBytes: 24 * mi, CPURequestMilli: 10},
 		Work:      work.Cmd("grow step=4Mi every=10ms"),
@@ -68,7 +69,7 @@ func TestKubeletRestartsWhatWasKilled(t *testing.T) {
 }
 
 func TestKubeletObeysRestartPolicy(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	c := addPod(t, tree, kubetree.PodSpec{Name: "once", Restart: kubetree.RestartOnFailure, Containers: []kubetree.ContainerSpec{
 		{Name: "works", Work: work.Cmd("exit after=0")},
 		{Name: "fails", Work: work.Cmd("exit after=0 code=1")},
@@ -93,7 +94,7 @@ func TestKubeletObeysRestartPolicy(t *testing.T) {
 }
 
 func TestKubeletTellsOfKilledChildren(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	addOne(t, tree, "shell", kubetree.ContainerSpec{
 		Resources:            kubetree.Resources{MemoryLimitBytes: 24 * mi},
 		SingleProcessOOMKill: true,
@@ -105,7 +106,7 @@ func TestKubeletTellsOfKilledChildren(t *testing.T) {
 }
 
 func TestChurnRemovesWhatItAdds(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	removed := 0
 	watch(t, func(ctx context.Context, notify func(kubetree.Happening)) error {
 		return (&kubetree.Churn{

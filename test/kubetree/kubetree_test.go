@@ -7,43 +7,16 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/slicewatch/slicewatch/test/kubetree"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
-
-const cgroupRoot = "/sys/fs/cgroup"
 
 func TestMain(m *testing.M) {
 	if code, ok := work.Main(os.Args[1:], os.Stderr); ok {
 		os.Exit(code)
 	}
 	os.Exit(m.Run())
-}
-
-// newTree makes a tree that is gone when the test is over; the test is skipped
-// where there can be none.
-func newTree(t *testing.T, spec kubetree.Spec) *kubetree.Tree {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to make cgroups")
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(cgroupRoot, &st); err != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
-		t.Skipf("needs a cgroup2 file system at %s", cgroupRoot)
-	}
-	tree, err := kubetree.New(cgroupRoot, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := tree.Close(); err != nil {
-			t.Errorf("close the tree: %v", err)
-		}
-	})
-	return tree
 }
 
 // addOne adds a pod of one container and returns that.

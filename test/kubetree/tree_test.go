@@ -14,12 +14,13 @@ import (
 
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/truth"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
 
 func TestContainerIsSetUpAsTheKubeletDoes(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{MemoryQoS: true, NodeMemoryBytes: 4096 * mi, AllocatableMilliCPU: 2000})
+	tree := treetest.New(t, kubetree.Spec{MemoryQoS: true, NodeMemoryBytes: 4096 * mi, AllocatableMilliCPU: 2000})
 	burstable := addPod(t, tree, kubetree.PodSpec{Name: "burstable", PIDsLimit: 100, Containers: []kubetree.ContainerSpec{
 		{Name: "a", Resources: kubetree.Resources{CPURequestMilli: 100, CPULimitMilli: 200, MemoryRequestBytes: 256 * mi, MemoryLimitBytes: 512 * mi}},
 		{Name: "b", Resources: kubetree.Resources{CPULimitMilli: 50, MemoryLimitBytes: 64 * mi}},
@@ -94,7 +95,7 @@ func perPeriod(t *testing.T, cpuMax string) string {
 }
 
 func TestLayouts(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{Driver: kubetree.Cgroupfs, CgroupRoot: "/kubelet"})
+	tree := treetest.New(t, kubetree.Spec{Driver: kubetree.Cgroupfs, CgroupRoot: "/kubelet"})
 	nested := addOne(t, tree, "nested", kubetree.ContainerSpec{Layout: kubetree.Nested})
 	if got := number(t, nested.Path, "pids.current", ""); got == 0 {
 		t.Error("no process below the container")
@@ -110,7 +111,7 @@ func TestLayouts(t *testing.T) {
 }
 
 func TestHostileNamesAreMade(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	c := addOne(t, tree, "victim", kubetree.ContainerSpec{})
 	for _, dir := range []string{tree.Kubepods(), c.Pod.Path, c.Path} {
 		paths, err := tree.AddHostile(dir)
@@ -126,7 +127,7 @@ func TestHostileNamesAreMade(t *testing.T) {
 }
 
 func TestFailedPodLeavesNothing(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	spec := kubetree.PodSpec{Name: "impossible", Containers: []kubetree.ContainerSpec{{Name: "a"}, {Name: "b", SwapLimitBytes: -5}}}
 	if _, err := tree.AddPod(spec); err == nil || !strings.Contains(err.Error(), "memory.swap.max of cgroup") {
 		t.Fatalf("error %v, want one that names the file and the cgroup", err)
@@ -141,7 +142,7 @@ func TestFailedPodLeavesNothing(t *testing.T) {
 }
 
 func TestFrozenTreeStandsStill(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{MemoryQoS: true})
+	tree := treetest.New(t, kubetree.Spec{MemoryQoS: true})
 	if err := tree.Frozen(t.Context(), 12, 1, nil); err != nil {
 		t.Fatal(err)
 	}

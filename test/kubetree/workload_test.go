@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
 
 const mi = 1 << 20
 
 func TestSpinIsThrottled(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	c := addOne(t, tree, "busy", kubetree.ContainerSpec{
 		Resources: kubetree.Resources{CPULimitMilli: 100},
 		Work:      work.Cmd("spin"),
@@ -37,7 +38,7 @@ func TestSpinIsThrottled(t *testing.T) {
 }
 
 func TestBurstIsThrottledBelowItsLimit(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	// A second container without limits keeps the pod without a quota.
 	c := addPod(t, tree, kubetree.PodSpec{Name: "api", Containers: []kubetree.ContainerSpec{
 		{Name: "api", Resources: kubetree.Resources{CPULimitMilli: 400}, Work: work.Cmd("burst threads=4 work=20ms period=1s for=8s")},
@@ -57,7 +58,7 @@ func TestBurstIsThrottledBelowItsLimit(t *testing.T) {
 }
 
 func TestShortLivedUsesWhatItWasTold(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	c := addOne(t, tree, "short", kubetree.ContainerSpec{Work: work.Cmd("spin cpu=200ms")})
 	exit, err := tree.Wait(t.Context(), c)
 	if err != nil {
@@ -82,7 +83,7 @@ func TestShortLivedUsesWhatItWasTold(t *testing.T) {
 }
 
 func TestExitCode(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	c := addOne(t, tree, "exits", kubetree.ContainerSpec{Work: work.Cmd("exit after=10ms code=3")})
 	exit, err := tree.Wait(t.Context(), c)
 	if err != nil || *exit != (kubetree.Exit{Code: 3}) {
@@ -91,7 +92,7 @@ func TestExitCode(t *testing.T) {
 }
 
 func TestGrowIsKilledAsAGroup(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	c := addOne(t, tree, "hog", kubetree.ContainerSpec{
 		Resources: kubetree.Resources{MemoryRequestBytes: 8 * mi, MemoryLimitBytes: 24 * mi},
 		Work:      work.Cmd("grow step=4Mi every=10ms"),
@@ -105,7 +106,7 @@ func TestGrowIsKilledAsAGroup(t *testing.T) {
 }
 
 func TestChildIsKilledAlone(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	c := addOne(t, tree, "shell", kubetree.ContainerSpec{
 		Resources:            kubetree.Resources{MemoryRequestBytes: 8 * mi, MemoryLimitBytes: 24 * mi},
 		SingleProcessOOMKill: true,
@@ -121,7 +122,7 @@ func TestChildIsKilledAlone(t *testing.T) {
 }
 
 func TestOverIsHeldByMemoryHigh(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{MemoryQoS: true})
+	tree := treetest.New(t, kubetree.Spec{MemoryQoS: true})
 	c := addOne(t, tree, "held", kubetree.ContainerSpec{
 		Resources: kubetree.Resources{MemoryRequestBytes: 4 * mi, MemoryLimitBytes: 44 * mi},
 		Work:      work.Cmd("over bytes=40Mi step=1Mi"),
@@ -134,7 +135,7 @@ func TestOverIsHeldByMemoryHigh(t *testing.T) {
 }
 
 func TestForkMeetsPIDsLimit(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	c := addOne(t, tree, "forks", kubetree.ContainerSpec{PIDsLimit: 20, Work: work.Cmd("fork max=100 every=20ms")})
 	eventually(t, c.Path, "pids.events", "max", 3)
 	if got := number(t, c.Path, "pids.current", ""); got != 20 {
@@ -143,7 +144,7 @@ func TestForkMeetsPIDsLimit(t *testing.T) {
 }
 
 func TestHoldIsAnonymous(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	c := addOne(t, tree, "store", kubetree.ContainerSpec{Work: work.Cmd("hold bytes=32Mi")})
 	eventually(t, c.Path, "memory.stat", "anon", 32*mi)
 }
@@ -152,7 +153,7 @@ func TestSwapIsUsed(t *testing.T) {
 	if !kubetree.HasSwap() {
 		t.Skip("needs swap space, this node has none")
 	}
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	c := addOne(t, tree, "swaps", kubetree.ContainerSpec{
 		Resources:      kubetree.Resources{MemoryRequestBytes: 8 * mi, MemoryLimitBytes: 24 * mi},
 		SwapLimitBytes: 64 * mi,
@@ -166,7 +167,7 @@ func TestCacheIsFileMemory(t *testing.T) {
 	if !ok {
 		t.Skip("needs a file system on a disk: files on tmpfs are shared memory, not page cache")
 	}
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	file := filepath.Join(dir, fmt.Sprintf("kubetree-test-%d", os.Getpid()))
 	t.Cleanup(func() { os.Remove(file) })
 	c := addOne(t, tree, "reads", kubetree.ContainerSpec{Work: work.Cmd("cache bytes=16Mi file=" + file)})
@@ -177,7 +178,7 @@ func TestCacheIsFileMemory(t *testing.T) {
 }
 
 func TestSharedMemoryIsShmem(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	dir := t.TempDir()
 	if _, onDisk := kubetree.DiskDir(); onDisk {
 		t.Skip("needs a temporary folder that is surely a tmpfs")

@@ -20,12 +20,12 @@ import (
 	"github.com/slicewatch/slicewatch/exporter"
 	"github.com/slicewatch/slicewatch/test/exact"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
 
 const (
-	cgroupRoot = "/sys/fs/cgroup"
-	mi         = 1 << 20
+	mi = 1 << 20
 	// settle is how long the agent may take to tell a kill from files: the
 	// sweep that sees it, one that shows that it was all, and an emulated
 	// machine that is late.
@@ -57,24 +57,7 @@ func newNode(t *testing.T, flags ...string) *node {
 		t.Skip("needs root, to make cgroups")
 	}
 	needsSmallMachine(t)
-	var st unix.Statfs_t
-	if err := unix.Statfs(cgroupRoot, &st); err != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
-		t.Skipf("needs a cgroup2 file system at %s", cgroupRoot)
-	}
-	spec := kubetree.Spec{}
-	const small = "/bin/kubetree" // starts faster than this program
-	if _, err := os.Stat(small); err == nil {
-		spec.Executable = small
-	}
-	tree, err := kubetree.New(cgroupRoot, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := tree.Close(); err != nil {
-			t.Errorf("close the tree: %v", err)
-		}
-	})
+	tree := treetest.New(t, kubetree.Spec{})
 	n := &node{Tree: tree, t: t, flags: flags, want: map[string]string{}, pods: map[string]string{}, n: map[string][2]int{}}
 	n.start(exact.Config{StateDir: t.TempDir(), Flags: flags})
 	t.Cleanup(func() {
