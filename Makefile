@@ -111,7 +111,7 @@ image-test: image ## the same commit gives the same image: everything is built a
 
 .PHONY: e2e
 e2e: ## the agent as a DaemonSet on a real, emulated Kubernetes node; builds Kubernetes at the first use (25 CPU minutes)
-	go run ./test/kubernetes/cmd/cluster test
+	go run ./test/kubernetes/cmd/cluster test $(E2E_FLAGS)
 
 # Two machines at a time, as an emulated one keeps one processor busy. What
 # they say comes in one piece for each.

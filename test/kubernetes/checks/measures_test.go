@@ -83,6 +83,9 @@ func TestCompareFinds(t *testing.T) {
 		"not of the files":       {Measures{}, Measures{}, Measures{"a": 0}, "no such thing"},
 		"not a number in a file": {Measures{"a": math.NaN()}, Measures{"a": math.NaN()}, Measures{"a": 0}, "a is 0"},
 		"gone":                   {Measures{"a": 1}, Measures{}, Measures{}, ""},
+		"split by some ticks":    {split(0.02, 0.03), split(0.02, 0.03), split(0.05, 0), ""},
+		"split otherwise":        {split(0.5, 0.5), split(0.5, 0.5), split(0.2, 0.8), "mode=user} is 0.2"},
+		"sum of the split":       {split(0.02, 0.03), split(0.02, 0.03), split(0.02, 0.0301), bothModes + " is 0.0501"},
 		"come":                   {Measures{}, Measures{"a": 1}, Measures{"a": 1}, ""},
 	}
 	for name, test := range tests {
@@ -93,6 +96,11 @@ func TestCompareFinds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// split is CPU time by mode.
+func split(user, system float64) Measures {
+	return Measures{Key("cpu_usage_seconds_total", "mode", "user"): user, Key("cpu_usage_seconds_total", "mode", "system"): system}
 }
 
 func TestExported(t *testing.T) {

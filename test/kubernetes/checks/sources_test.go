@@ -10,8 +10,10 @@ import (
 	"testing"
 )
 
-// wantedSources are those that there must be at least.
-var wantedSources = []string{"cgroup_files", "cgroup_iterator", "containerd", "kubernetes", "procfs", "state"}
+// wantedSources are all that the agent has.
+var wantedSources = []string{
+	"cgroup_files", "cgroup_iterator", "containerd", "kubernetes", "lifecycle", "oom", "procfs", "stall", "state", "throttle",
+}
 
 // TestSources checks that all of the agent works on the node: its kernel,
 // Debian's 6.12 on arm64, and the agent's two capabilities allow every source.
@@ -30,6 +32,11 @@ func TestSources(t *testing.T) {
 		}
 	}
 	t.Logf("up: %s; down: %s", strings.Join(up, " "), strings.Join(down, " "))
+	for _, name := range append(slices.Clone(up), down...) {
+		if !slices.Contains(wantedSources, name) {
+			t.Errorf("source %s is new: add it to those that are wanted", name)
+		}
+	}
 	for _, name := range wantedSources {
 		if !slices.Contains(up, name) {
 			t.Errorf("source %s is not up (known: %v)", name, slices.Contains(down, name))

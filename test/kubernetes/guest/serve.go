@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"time"
 
 	"github.com/slicewatch/slicewatch/test/kubernetes/guestapi"
 )
@@ -62,6 +63,8 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		connect(w, r)
 	case r.URL.Path == guestapi.RunPath && r.Method == http.MethodPost:
 		runCommand(w, r)
+	case r.URL.Path == guestapi.TimePath:
+		fmt.Fprint(w, time.Now().UnixNano())
 	case r.URL.Path == guestapi.CgroupsPath:
 		tree, err := readTree(r.URL.Query()["file"])
 		if err != nil {

@@ -7,6 +7,7 @@
 //	POST /run?arg=...      runs a command as root; the body is its standard
 //	                       input, the answer its output, the trailer its status
 //	GET  /cgroups?file=... reads the kubepods tree at once
+//	GET  /time             the node's clock, in nanoseconds since 1970
 //	CONNECT host:port      a connection from the node, as by an HTTP proxy
 //
 // It owns the shapes and places. It must not know how a node is started.
@@ -19,6 +20,8 @@ const (
 	RunPath = "/run"
 	// CgroupsPath is where the kubepods tree is read.
 	CgroupsPath = "/cgroups"
+	// TimePath is where the node's clock is read.
+	TimePath = "/time"
 	// StatusTrailer carries the exit status of a command in decimal, or the
 	// reason why it has none.
 	StatusTrailer = "Exit-Status"

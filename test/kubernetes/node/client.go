@@ -20,6 +20,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slicewatch/slicewatch/test/kubernetes/guestapi"
 	"github.com/slicewatch/slicewatch/test/kubernetes/pki"
@@ -134,6 +135,33 @@ func (c *Client) Cgroups(ctx context.Context, names ...string) (guestapi.Tree, e
 		return tree, fmt.Errorf("read the node's cgroups: %w", err)
 	}
 	return tree, nil
+}
+
+// ClockOffset returns by how much the node's clock is ahead of this machine's,
+// and by how much that may be wrong.
+func (c *Client) ClockOffset(ctx context.Context) (offset, uncertainty time.Duration, err error) {
+	const tries = 9
+	for i := range tries {
+		sent := time.Now()
+		answer, err := c.do(ctx, http.MethodGet, guestapi.TimePath, nil)
+		if err != nil {
+			return 0, 0, fmt.Errorf("read the node's clock: %w", err)
+		}
+		text, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		half := time.Since(sent) / 2
+		if err != nil {
+			return 0, 0, fmt.Errorf("read the node's clock: %w", err)
+		}
+		nanoseconds, err := strconv.ParseInt(string(text), 10, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("read the node's clock: %w", err)
+		}
+		if i == 0 || half < uncertainty {
+			offset, uncertainty = time.Unix(0, nanoseconds).Sub(sent.Add(half)), half
+		}
+	}
+	return offset, uncertainty, nil
 }
 
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
