@@ -186,9 +186,14 @@ func (a *Agent) makeSampler(cfg config.Config, store *snapshot.Store, self *expo
 		Tree: a.tree, Reader: a.reading, Identities: a.names, Processes: a.procs, Node: node,
 		Book: ledger.NewBook(maxEnded), Telemetry: self, Store: store, Logger: a.log,
 	}
-	if err := a.openJournal(cfg.Paths.State, &settings); err != nil {
+	journal, err := a.resume(cfg.Paths.State, "counters", func(state []byte) error {
+		return settings.Book.Load(state, bootID, time.Now())
+	})
+	if err != nil {
 		settings.JournalReason = err.Error()
 		a.log.Warn("counters will not survive a restart of the agent", "reason", err)
+	} else {
+		settings.Journal = journal
 	}
 	if err := a.openDurations(cfg, &settings); err != nil {
 		return err
@@ -218,23 +223,6 @@ func (a *Agent) makeNames(cfg config.Config, node *procfs.Node) error {
 		NodeMemoryBytes: int64(memory), Logger: a.log,
 	})
 	return err
-}
-
-// openJournal brings back the counters that an earlier agent left.
-func (a *Agent) openJournal(dir string, settings *sampling.Config) error {
-	journal, state, err := checkpoint.OpenJournal(dir, "counters", a.log)
-	if err != nil {
-		return err
-	}
-	if state != nil {
-		if err := settings.Book.Load(state, settings.BootID, time.Now()); err != nil {
-			if err := journal.Reject(err, a.log); err != nil {
-				return errors.Join(err, journal.Close())
-			}
-		}
-	}
-	a.journals, settings.Journal = append(a.journals, journal), journal
-	return nil
 }
 
 // bootTime returns when the kernel started, to the 10 ms that the start times

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/slicewatch/slicewatch/agent/checkpoint"
 	"github.com/slicewatch/slicewatch/agent/config"
 	"github.com/slicewatch/slicewatch/agent/sampling"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
@@ -59,29 +58,14 @@ func (a *Agent) openDurations(cfg config.Config, settings *sampling.Config) erro
 		}
 	}
 	settings.Durations = a.durations
-	if settings.Journal != nil { // else why not was said
-		a.openHeld(cfg.Paths.State, settings)
+	if settings.Journal == nil { // why not was said
+		return nil
+	}
+	if journal := a.resumeOrWarn(cfg.Paths.State, "durations", "durations", func(state []byte) error {
+		settings.Held, err = sampling.LoadHeld(state)
+		return err
+	}); journal != nil {
+		settings.HeldJournal = journal
 	}
 	return nil
-}
-
-// openHeld brings back the durations that an earlier agent left. What cannot be
-// kept is no reason not to run.
-func (a *Agent) openHeld(dir string, settings *sampling.Config) {
-	journal, state, err := checkpoint.OpenJournal(dir, "durations", a.log)
-	if err != nil {
-		a.log.Warn("durations will not survive a restart of the agent", "reason", err)
-		return
-	}
-	a.journals = append(a.journals, journal)
-	settings.HeldJournal = journal
-	if state == nil {
-		return
-	}
-	if settings.Held, err = sampling.LoadHeld(state); err != nil {
-		if err := journal.Reject(err, a.log); err != nil {
-			a.log.Warn("durations will not survive a restart of the agent", "reason", err)
-			settings.HeldJournal = nil
-		}
-	}
 }

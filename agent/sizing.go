@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"github.com/slicewatch/slicewatch/agent/checkpoint"
 	"github.com/slicewatch/slicewatch/agent/config"
 	"github.com/slicewatch/slicewatch/agent/hints"
 	"github.com/slicewatch/slicewatch/agent/history"
@@ -23,20 +22,8 @@ func (a *Agent) makeAdvisor(cfg config.Config, settings sampling.Config) *sizing
 	if settings.Journal == nil { // why not was said
 		return sizing.New(of)
 	}
-	journal, state, err := checkpoint.OpenJournal(cfg.Paths.State, "history", a.log)
-	if err != nil {
-		a.log.Warn("the histories of use will not survive a restart of the agent", "reason", err)
-		return sizing.New(of)
+	if journal := a.resumeOrWarn(cfg.Paths.State, "history", "the histories of use", of.Store.Load); journal != nil {
+		of.Journal = journal
 	}
-	a.journals = append(a.journals, journal)
-	if state != nil {
-		if err := of.Store.Load(state); err != nil {
-			if err := journal.Reject(err, a.log); err != nil {
-				a.log.Warn("the histories of use will not survive a restart of the agent", "reason", err)
-				return sizing.New(of)
-			}
-		}
-	}
-	of.Journal = journal
 	return sizing.New(of)
 }

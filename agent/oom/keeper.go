@@ -27,8 +27,7 @@ type Journal interface {
 	Sync() error
 }
 
-// Config is what a Keeper works with. Flight, Names and the journals may be
-// nil; the numbers may be 0 for their defaults.
+// Config is what a Keeper works with. Flight and Names may be nil; the numbers may be 0 for their defaults.
 type Config struct {
 	// Records bounds the records that are kept.
 	Records int
@@ -38,10 +37,7 @@ type Config struct {
 	BootID string
 	Flight Flight
 	Names  Names
-	// Counts keeps the counters, Log the records: these are much larger and
-	// change seldom.
-	Counts, Log Journal
-	Logger      *slog.Logger
+	Logger *slog.Logger
 }
 
 const (
@@ -69,6 +65,8 @@ const (
 type Keeper struct {
 	cfg Config
 	log *slog.Logger
+	// counts and recordLog are nil where nothing is kept.
+	counts, recordLog Journal
 
 	nodes map[uint64]*node
 	book  book
@@ -105,6 +103,10 @@ func New(cfg Config) *Keeper {
 		closed: map[incidentKey]closedIncident{}, sweep: firstSweep,
 	}
 }
+
+// KeepIn sets where the counters are kept, and where the records, which are much
+// larger and change seldom. Either may be nil.
+func (k *Keeper) KeepIn(counts, records Journal) { k.counts, k.recordLog = counts, records }
 
 // SetEvents says whether the kernel tells kills by events now. Without, every
 // kill is told by the files; with, those that the files alone told count as
@@ -201,7 +203,7 @@ func (k *Keeper) Finish(now time.Time) {
 func (k *Keeper) Close(now time.Time) {
 	k.closeIncidents(now, true)
 	k.write()
-	for _, journal := range []Journal{k.cfg.Counts, k.cfg.Log} {
+	for _, journal := range []Journal{k.counts, k.recordLog} {
 		if journal != nil {
 			k.report(journal.Sync())
 		}

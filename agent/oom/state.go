@@ -50,11 +50,11 @@ const maxAge = 1000
 func (n *node) ages() [4]*uint64 { return [4]*uint64{&n.endedSweep, &n.debtAt, &n.toldAt, &n.hits.at} }
 
 func (k *Keeper) write() {
-	if k.changed && k.cfg.Counts != nil {
-		k.changed = !k.report(k.cfg.Counts.Write(k.appendCounts))
+	if k.changed && k.counts != nil {
+		k.changed = !k.report(k.counts.Write(k.appendCounts))
 	}
-	if k.recorded && k.cfg.Log != nil {
-		k.recorded = !k.report(k.cfg.Log.Write(k.appendRecords))
+	if k.recorded && k.recordLog != nil {
+		k.recorded = !k.report(k.recordLog.Write(k.appendRecords))
 	}
 }
 

@@ -171,9 +171,8 @@ func (w *world) remove(c *cgroupfs.Cgroup) {
 
 // start starts a keeper with what an earlier one left.
 func (w *world) start() *Keeper {
-	w.keeper = New(Config{
-		Records: 20, BootID: "boot", Names: w, Counts: &w.counts, Log: &w.log, Logger: slog.New(slog.DiscardHandler),
-	})
+	w.keeper = New(Config{Records: 20, BootID: "boot", Names: w, Logger: slog.New(slog.DiscardHandler)})
+	w.keeper.KeepIn(&w.counts, &w.log)
 	if w.log.state != nil {
 		if err := w.keeper.LoadRecords(w.log.state); err != nil {
 			w.t.Fatal(err)
