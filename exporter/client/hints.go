@@ -15,6 +15,7 @@ import (
 
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/exporter"
+	"github.com/slicewatch/slicewatch/exporter/client/conflicts"
 )
 
 // HintQuery says which hints to ask for; what is empty does not restrict.
@@ -44,8 +45,9 @@ const (
 // HintForms returns the forms of hints, the default first.
 func HintForms() []string { return append(Forms(), Patch, VPA) }
 
-// WriteHints prints hints in one of the forms.
-func WriteHints(w io.Writer, list *exporter.HintList, form string) error {
+// WriteHints prints hints in one of the forms. found is what is known of the
+// cluster besides the hints' reasons; its zero value is nothing.
+func WriteHints(w io.Writer, list *exporter.HintList, form string, found conflicts.Findings) error {
 	slices.SortStableFunc(list.Hints, func(a, b exporter.ContainerHint) int {
 		return slices.Compare([]string{a.Namespace, a.WorkloadKind, a.Workload, a.Pod, a.Container}, []string{b.Namespace, b.WorkloadKind, b.Workload, b.Pod, b.Container})
 	})
@@ -57,7 +59,7 @@ func WriteHints(w io.Writer, list *exporter.HintList, form string) error {
 	case Patch:
 		return writePatches(w, list)
 	case VPA:
-		return writeVPAs(w, list)
+		return writeVPAs(w, list, found)
 	}
 	if len(list.Hints) == 0 {
 		_, err := fmt.Fprintln(w, "No hints: no container whose names are known runs on this node, or none was asked for.")

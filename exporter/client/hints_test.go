@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/slicewatch/slicewatch/exporter"
+	"github.com/slicewatch/slicewatch/exporter/client/conflicts"
 )
 
 // number is a float64 whatever its argument's literal looks like.
@@ -55,7 +56,7 @@ func hintList() *exporter.HintList {
 func TestWriteHints(t *testing.T) {
 	for _, form := range HintForms() {
 		var b bytes.Buffer
-		if err := WriteHints(&b, hintList(), form); err != nil {
+		if err := WriteHints(&b, hintList(), form, conflicts.Findings{}); err != nil {
 			t.Fatal(err)
 		}
 		path := filepath.Join("testdata", "hints."+form)
@@ -74,7 +75,7 @@ func TestWriteHints(t *testing.T) {
 	}
 	for _, form := range HintForms() {
 		var b bytes.Buffer
-		if err := WriteHints(&b, &exporter.HintList{}, form); err != nil || b.Len() == 0 {
+		if err := WriteHints(&b, &exporter.HintList{}, form, conflicts.Findings{}); err != nil || b.Len() == 0 {
 			t.Errorf("%s without hints: %q, %v", form, b.String(), err)
 		}
 	}

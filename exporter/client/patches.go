@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/slicewatch/slicewatch/exporter"
+	"github.com/slicewatch/slicewatch/exporter/client/conflicts"
 )
 
 // workload is what a patch is for: all hints of its containers put together,
@@ -19,6 +20,7 @@ type workload struct {
 	namespace, kind, name string
 	containers            []exporter.ContainerHint // one of each name
 	confidence            float64
+	notes                 []string // what the cluster has against the hints, or took from them
 }
 
 // workloads puts the hints of a sorted list together. Of several pods of a
@@ -26,22 +28,24 @@ type workload struct {
 func workloads(list *exporter.HintList) []workload {
 	var all []workload
 	for _, h := range list.Hints {
-		kind, name := h.WorkloadKind, h.Workload
-		if name == "" {
-			kind, name = "Pod", h.Pod
-		}
-		if n := len(all); n == 0 || all[n-1].namespace != h.Namespace || all[n-1].kind != kind || all[n-1].name != name {
-			all = append(all, workload{namespace: h.Namespace, kind: kind, name: name, confidence: 1})
+		key := conflicts.WorkloadOf(&h)
+		if n := len(all); n == 0 || all[n-1].key() != key {
+			all = append(all, workload{namespace: key.Namespace, kind: key.Kind, name: key.Name, confidence: 1})
 		}
 		all[len(all)-1].add(h)
 	}
 	return all
 }
 
+func (w *workload) key() conflicts.Workload {
+	return conflicts.Workload{Namespace: w.namespace, Kind: w.kind, Name: w.name}
+}
+
 func (w *workload) add(h exporter.ContainerHint) {
 	if h.Published == nil {
 		return // nothing to say
 	}
+	w.note(&h)
 	w.confidence = min(w.confidence, h.Confidence)
 	for i := range w.containers {
 		c := &w.containers[i]
@@ -60,6 +64,27 @@ func (w *workload) add(h exporter.ContainerHint) {
 		return
 	}
 	w.containers = append(w.containers, h)
+}
+
+// note keeps the reasons that come from the cluster: who applies a patch should
+// have read them.
+func (w *workload) note(h *exporter.ContainerHint) {
+	for i := range h.Reasons {
+		if r := &h.Reasons[i]; conflicts.Owns(r) {
+			if text := printable(h.Container + ": " + r.Text); !slices.Contains(w.notes, text) {
+				w.notes = append(w.notes, text)
+			}
+		}
+	}
+}
+
+// comments returns the notes as lines of a YAML document.
+func (w *workload) comments() string {
+	var b strings.Builder
+	for _, text := range w.notes {
+		b.WriteString("# " + text + "\n")
+	}
+	return b.String()
 }
 
 // patchable says where the pod template of a kind is, as keys below each other;
@@ -139,9 +164,9 @@ func writePatches(w io.Writer, list *exporter.HintList) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&b, "---\n# %s %s/%s, confidence %.2f; apply it with\n#   kubectl patch -n %s %s %s --patch-file=FILE\n%s",
+		fmt.Fprintf(&b, "---\n# %s %s/%s, confidence %.2f; apply it with\n#   kubectl patch -n %s %s %s --patch-file=FILE\n%s%s",
 			printable(one.kind), printable(one.namespace), printable(one.name), one.confidence,
-			printable(one.namespace), strings.ToLower(printable(one.kind)), printable(one.name), text)
+			printable(one.namespace), strings.ToLower(printable(one.kind)), printable(one.name), one.comments(), text)
 	}
 	return printAll(w, b.String())
 }

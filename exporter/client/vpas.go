@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/slicewatch/slicewatch/exporter"
+	"github.com/slicewatch/slicewatch/exporter/client/conflicts"
 )
 
 type vpa struct {
@@ -43,9 +44,10 @@ type vpaResource struct {
 }
 
 type vpaContainer struct {
-	ContainerName string            `yaml:"containerName"`
-	MinAllowed    map[string]string `yaml:"minAllowed,omitempty"`
-	MaxAllowed    map[string]string `yaml:"maxAllowed,omitempty"`
+	ContainerName       string            `yaml:"containerName"`
+	ControlledResources []string          `yaml:"controlledResources,omitempty"`
+	MinAllowed          map[string]string `yaml:"minAllowed,omitempty"`
+	MaxAllowed          map[string]string `yaml:"maxAllowed,omitempty"`
 }
 
 // apiVersion returns the API version of a kind that a VerticalPodAutoscaler may
@@ -64,22 +66,29 @@ func apiVersion(kind string) string {
 
 // writeVPAs prints a VerticalPodAutoscaler for each workload that may have one.
 // It only recommends until somebody changes its updateMode: requests between the
-// hinted request and limit.
-func writeVPAs(w io.Writer, list *exporter.HintList) error {
+// hinted request and limit. One that is there already keeps its name and its
+// mode, and a resource that a HorizontalPodAutoscaler scales by is left to that.
+func writeVPAs(w io.Writer, list *exporter.HintList, found conflicts.Findings) error {
 	var b strings.Builder
 	for _, one := range workloads(list) {
 		version := apiVersion(one.kind)
 		v := vpa{APIVersion: "autoscaling.k8s.io/v1", Kind: "VerticalPodAutoscaler", Metadata: vpaMeta{Name: one.name, Namespace: one.namespace}}
 		v.Spec.TargetRef = vpaTarget{APIVersion: version, Kind: one.kind, Name: one.name}
 		v.Spec.UpdatePolicy.UpdateMode = "Off"
+		if there, ok := found.Vertical(one.key()); ok {
+			v.Metadata.Name, v.Spec.UpdatePolicy.UpdateMode = there.Name, there.Mode
+		}
 		for i := range one.containers {
-			if c := vpaPolicy(&one.containers[i]); len(c.MinAllowed) > 0 {
+			if c := vpaPolicy(&one.containers[i], one.key(), found); len(c.MinAllowed)+len(c.MaxAllowed) > 0 {
 				v.Spec.ResourcePolicy.ContainerPolicies = append(v.Spec.ResourcePolicy.ContainerPolicies, c)
 			}
 		}
 		switch {
 		case version == "":
 			fmt.Fprintf(&b, "# %s %s/%s: none: a VerticalPodAutoscaler cannot target it\n", printable(one.kind), printable(one.namespace), printable(one.name))
+			continue
+		case found.Scaled(one.key(), "cpu") && found.Scaled(one.key(), "memory"):
+			fmt.Fprintf(&b, "# %s %s/%s: none: a HorizontalPodAutoscaler scales it by CPU and by memory\n", printable(one.kind), printable(one.namespace), printable(one.name))
 			continue
 		case len(v.Spec.ResourcePolicy.ContainerPolicies) == 0:
 			fmt.Fprintf(&b, "# %s %s/%s: none: too little is known yet\n", printable(one.kind), printable(one.namespace), printable(one.name))
@@ -89,14 +98,19 @@ func writeVPAs(w io.Writer, list *exporter.HintList) error {
 		if err != nil {
 			return err
 		}
-		b.WriteString("---\n" + text)
+		b.WriteString("---\n" + one.comments() + text)
 	}
 	return printAll(w, b.String())
 }
 
-func vpaPolicy(h *exporter.ContainerHint) vpaContainer {
+func vpaPolicy(h *exporter.ContainerHint, of conflicts.Workload, found conflicts.Findings) vpaContainer {
 	c := vpaContainer{ContainerName: h.Container, MinAllowed: map[string]string{}, MaxAllowed: map[string]string{}}
+	var left []string
 	set := func(name string, request, limit *float64, spell func(float64) string) {
+		if found.Scaled(of, name) {
+			return // both would work against each other
+		}
+		left = append(left, name)
 		if request != nil {
 			c.MinAllowed[name] = spell(*request)
 		}
@@ -106,5 +120,8 @@ func vpaPolicy(h *exporter.ContainerHint) vpaContainer {
 	}
 	set("cpu", h.Hint.CPURequestCores, h.Hint.CPULimitCores, spellCores)
 	set("memory", h.Hint.MemoryRequestBytes, h.Hint.MemoryLimitBytes, spellBytes)
+	if len(left) == 1 {
+		c.ControlledResources = left
+	}
 	return c
 }

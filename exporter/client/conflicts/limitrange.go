@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflicts
+
+import (
+	"fmt"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/slicewatch/slicewatch/exporter"
+)
+
+// limitRanges keeps hints within the namespace's LimitRanges, by what the API
+// server checks when a pod is made (plugin/pkg/admission/limitranger).
+func (g *group) limitRanges(ranges []corev1.LimitRange) {
+	for i := range ranges {
+		if ranges[i].Namespace != g.Namespace {
+			continue
+		}
+		for j := range ranges[i].Spec.Limits {
+			item := &ranges[i].Spec.Limits[j]
+			for _, r := range resources() {
+				b := newBounds(ranges[i].Name, item, r)
+				switch item.Type {
+				case corev1.LimitTypeContainer:
+					for _, h := range g.hints {
+						b.container(h)
+					}
+				case corev1.LimitTypePod:
+					b.pod(g)
+				}
+			}
+		}
+	}
+}
+
+// bounds are what an item of a LimitRange says of a resource; nil says nothing.
+type bounds struct {
+	*resource
+	name                       string
+	least, most, ratio, limits *float64 // limits: of containers without one
+}
+
+// newBounds returns what an item says of a resource.
+func newBounds(name string, item *corev1.LimitRangeItem, r *resource) bounds {
+	get := func(list corev1.ResourceList) *float64 {
+		if v, ok := quantity(list, r.name); ok {
+			return &v
+		}
+		return nil
+	}
+	return bounds{resource: r, name: name, least: get(item.Min), most: get(item.Max), ratio: get(item.MaxLimitRequestRatio), limits: get(item.Default)}
+}
+
+func (b *bounds) say(h *exporter.ContainerHint, text string, evidence map[string]float64) {
+	say(h, codeLimitRange, b.resource, "LimitRange "+b.name+" "+text, evidence)
+}
+
+func (b *bounds) container(h *exporter.ContainerHint) {
+	b.noLimit(h)
+	b.max(h)
+	b.min(h)
+	b.ratioOf(h)
+}
+
+// noLimit gives a limit to a hint to have none: a container without one gets the
+// LimitRange's default, which is its max where it has no other.
+func (b *bounds) noLimit(h *exporter.ContainerHint) {
+	if !b.removed(h) || b.most == nil && b.limits == nil {
+		return
+	}
+	given := b.most
+	if given == nil {
+		given = b.limits
+		if request := *b.of(&h.Hint).request; request != nil && *request > *given {
+			given = new(*request)
+		}
+	}
+	h.NoCPULimit, h.Hint.CPULimitCores = false, given
+	text := fmt.Sprintf("does not let a container be without a CPU limit: the hint is the highest that it allows, %s.", b.spell(*given))
+	if b.limits != nil {
+		text = fmt.Sprintf("gives a container without a CPU limit one of %s: the hint is %s.", b.spell(*b.limits), b.spell(*given))
+	}
+	b.say(h, text, map[string]float64{"given_" + b.unit: *given})
+}
+
+func (b *bounds) max(h *exporter.ContainerHint) {
+	if b.most == nil {
+		return
+	}
+	hint, needed := b.of(&h.Hint), b.needed(h)
+	limit, request := *hint.limit, *hint.request
+	over := func(v *float64) bool { return v != nil && *v > *b.most && !same(*v, *b.most) }
+	var what string
+	switch {
+	case over(limit) && over(request):
+		what = fmt.Sprintf("the request of %s and the limit of %s are", b.spell(*request), b.spell(*limit))
+	case over(limit):
+		what = fmt.Sprintf("the limit of %s is", b.spell(*limit))
+	case over(request):
+		what = fmt.Sprintf("the request of %s is", b.spell(*request))
+	default:
+		return
+	}
+	evidence := map[string]float64{"max_" + b.unit: *b.most}
+	for name, v := range map[string]**float64{"uncapped_limit_": hint.limit, "uncapped_request_": hint.request} {
+		if over(*v) {
+			evidence[name+b.unit] = **v
+			*v = new(*b.most)
+		}
+	}
+	text := fmt.Sprintf("allows a container at most %s of %s: %s capped there.", b.spell(*b.most), b.word, what)
+	if needed > *b.most && !same(needed, *b.most) {
+		text += fmt.Sprintf(" It needs a limit of %s: have the LimitRange raised.", b.spell(needed))
+	}
+	b.say(h, text, evidence)
+}
+
+func (b *bounds) min(h *exporter.ContainerHint) {
+	hint := b.of(&h.Hint)
+	if b.least == nil || *hint.request == nil || **hint.request >= *b.least {
+		return
+	}
+	was := **hint.request
+	*hint.request = new(*b.least)
+	text := fmt.Sprintf("asks for at least %s of %s in a container: the request of %s is raised to that", b.spell(*b.least), b.word, b.spell(was))
+	if *hint.limit != nil && **hint.limit < *b.least {
+		text += fmt.Sprintf(", and so is the limit of %s", b.spell(**hint.limit))
+		*hint.limit = new(*b.least)
+	}
+	b.say(h, text+".", map[string]float64{"min_" + b.unit: *b.least, "request_" + b.unit: was})
+}
+
+// ratioOf brings limit and request together: it takes from the limit what is
+// only the policy's, and then raises the request.
+func (b *bounds) ratioOf(h *exporter.ContainerHint) {
+	hint, needed := b.of(&h.Hint), b.needed(h)
+	request, limit := *hint.request, *hint.limit
+	if b.ratio == nil || *b.ratio < 1 || request == nil || limit == nil || *request <= 0 || *limit <= *b.ratio**request*(1+1e-9) {
+		return
+	}
+	text := fmt.Sprintf("allows a limit of at most %s x the request, not %s for %s of %s: ",
+		strconv.FormatFloat(*b.ratio, 'g', 4, 64), b.spell(*limit), b.spell(*request), b.word)
+	evidence := map[string]float64{"max_ratio": *b.ratio, "uncapped_limit_" + b.unit: *limit, "uncapped_request_" + b.unit: *request}
+	lowered := *b.ratio * *request
+	if rounded := b.down(lowered); rounded >= *request {
+		lowered = rounded
+	}
+	if lowered >= needed {
+		*hint.limit = new(lowered)
+		b.say(h, text+fmt.Sprintf("the limit is lowered to %s.", b.spell(lowered)), evidence)
+		return
+	}
+	// What it needs stays, if need be at the cost of the request.
+	least := min(*limit, needed)
+	if rounded := b.up(least); rounded <= *limit {
+		least = rounded
+	}
+	raised := min(b.up(least / *b.ratio), least)
+	*hint.request, *hint.limit = new(raised), new(least)
+	b.say(h, text+fmt.Sprintf("as it needs a limit of %s, the request is raised to %s.", b.spell(least), b.spell(raised)), evidence)
+}
+
+// pod holds the sums over the containers of a pod against an item of type Pod.
+func (b *bounds) pod(g *group) {
+	all := g.containers(b.resource)
+	requests, limits, limited := 0.0, 0.0, len(all) > 0
+	for i := range all {
+		if all[i].request != nil {
+			requests += *all[i].request
+		}
+		if all[i].limit == nil {
+			limited = false
+			continue
+		}
+		limits += *all[i].limit
+	}
+	hinted := false
+	for i := range all {
+		hinted = hinted || all[i].requestHinted || all[i].limitHinted || all[i].limitRemoved
+	}
+	if !hinted {
+		return
+	}
+	if b.most != nil && limited && limits > *b.most*(1+1e-9) {
+		b.squeeze(g, all, limits)
+		return
+	}
+	evidence := map[string]float64{"pod_requests_" + b.unit: requests, "pod_limits_" + b.unit: limits}
+	switch {
+	case b.most != nil && !limited:
+		g.say("", codeLimitRange, b.resource, fmt.Sprintf("LimitRange %s allows a pod at most %s of %s, for which each of its containers needs a limit: pods with these hints would be refused.",
+			b.name, b.spell(*b.most), b.word), evidence)
+	case b.least != nil && requests < *b.least*(1-1e-9):
+		g.say("", codeLimitRange, b.resource, fmt.Sprintf("LimitRange %s asks for at least %s of %s in a pod; the hinted requests of its containers are %s together, %s too little: pods with these hints would be refused.",
+			b.name, b.spell(*b.least), b.word, b.spell(requests), b.spell(*b.least-requests)), evidence)
+	case b.ratio != nil && limited && requests > 0 && limits > *b.ratio*requests*(1+1e-9):
+		g.say("", codeLimitRange, b.resource, fmt.Sprintf("LimitRange %s allows the limits of a pod to be at most %s x its requests; with these hints %s of %s are %.2f x %s: pods would be refused, raise a request.",
+			b.name, strconv.FormatFloat(*b.ratio, 'g', 4, 64), b.spell(limits), b.word, limits/requests, b.spell(requests)), evidence)
+	}
+}
+
+// squeeze takes from the hinted limits what the pod may not have: of each the
+// same share of what it has above its need, and if that is not enough the same
+// share of all.
+func (b *bounds) squeeze(g *group, all []container, limits float64) {
+	excess, fixed, hinted, spare := limits-*b.most, 0.0, 0.0, 0.0
+	least := make([]float64, len(all))
+	for i := range all {
+		if !all[i].limitHinted {
+			fixed += *all[i].limit
+			continue
+		}
+		for _, h := range g.hints {
+			if h.Container == all[i].name {
+				least[i] = max(least[i], min(b.needed(h), *all[i].limit))
+			}
+		}
+		hinted, spare = hinted+*all[i].limit, spare+*all[i].limit-least[i]
+	}
+	for i := range all {
+		if !all[i].limitHinted {
+			continue
+		}
+		was := *all[i].limit
+		to := was - excess*(was-least[i])/max(spare, 1e-9)
+		if spare < excess {
+			to = was * max(0, *b.most-fixed) / hinted
+		}
+		if rounded := b.down(to); rounded > 0 && (rounded >= least[i] || spare < excess) {
+			to = rounded
+		}
+		text := fmt.Sprintf("allows a pod at most %s of %s; the limits of its containers would be %s together: that of %s is capped at %s.",
+			b.spell(*b.most), b.word, b.spell(limits), b.spell(was), b.spell(to))
+		if to < least[i]*(1-1e-9) {
+			text += fmt.Sprintf(" It needs %s: have the LimitRange raised.", b.spell(least[i]))
+		}
+		for _, h := range g.hints {
+			if h.Container != all[i].name {
+				continue
+			}
+			hint := b.of(&h.Hint)
+			for _, v := range []**float64{hint.limit, hint.request} {
+				if *v != nil && **v > to {
+					*v = new(to)
+				}
+			}
+			b.say(h, text, map[string]float64{"pod_max_" + b.unit: *b.most, "pod_limits_" + b.unit: limits})
+		}
+	}
+}

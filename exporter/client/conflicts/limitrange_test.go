@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflicts
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
+	"pgregory.net/rapid"
+
+	"github.com/slicewatch/slicewatch/exporter"
+)
+
+// TestLimitRangeIsKept holds random hints against random LimitRanges: what comes
+// out is what the API server takes, and in order.
+func TestLimitRangeIsKept(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		step := func(name string, least, most int) float64 { return float64(rapid.IntRange(least, most).Draw(t, name)) }
+		request, limit := step("request", 1, 100), 0.0
+		limit = request * step("times", 10, 80) / 10
+		h := hint("web-1", "app", usual, [4]float64{request / 100, limit / 100, request * 16, limit * 16})
+		if rapid.Bool().Draw(t, "needs") {
+			h = because(because(h, "cpu", "need_cores", limit/120), "memory", "floor_bytes", limit*14*mi)
+		}
+		item := corev1.LimitRangeItem{Type: corev1.LimitTypeContainer, Min: corev1.ResourceList{}, Max: corev1.ResourceList{}, MaxLimitRequestRatio: corev1.ResourceList{}}
+		set := func(list corev1.ResourceList, name string, units float64) {
+			if units > 0 {
+				list[corev1.ResourceCPU] = apiresource.MustParse(fmt.Sprintf("%.0fm", units*10))
+				list[corev1.ResourceMemory] = apiresource.MustParse(fmt.Sprintf("%.0fMi", units*16))
+			}
+			t.Log(name, units)
+		}
+		least := step("min", 0, 50)
+		set(item.Min, "min", least)
+		if rapid.Bool().Draw(t, "has max") {
+			set(item.Max, "max", least+step("above min", 1, 300))
+		}
+		if rapid.Bool().Draw(t, "has ratio") {
+			ratio := apiresource.MustParse(fmt.Sprintf("%.0fm", step("ratio", 1000, 6000)))
+			item.MaxLimitRequestRatio = corev1.ResourceList{corev1.ResourceCPU: ratio, corev1.ResourceMemory: ratio}
+		}
+		list := exporter.HintList{Hints: []exporter.ContainerHint{h}}
+		ranges := corev1.LimitRange{Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{item}}}
+		ranges.Name, ranges.Namespace = "team", "shop"
+		Judge(&list, Objects{LimitRanges: []corev1.LimitRange{ranges}})
+		for _, r := range resources() {
+			holds(t, r, &item, &list.Hints[0])
+		}
+	})
+}
+
+// holds are the constraints of plugin/pkg/admission/limitranger.
+func holds(t *rapid.T, r *resource, item *corev1.LimitRangeItem, h *exporter.ContainerHint) {
+	a := r.of(&h.Hint)
+	request, limit := **a.request, **a.limit
+	const hair = 1e-9
+	if request > limit*(1+hair) {
+		t.Fatalf("the request of %s is above the limit of %s", r.spell(request), r.spell(limit))
+	}
+	if least, ok := quantity(item.Min, r.name); ok && request < least*(1-hair) {
+		t.Fatalf("the request of %s is below %s", r.spell(request), r.spell(least))
+	}
+	if most, ok := quantity(item.Max, r.name); ok && limit > most*(1+hair) {
+		t.Fatalf("the limit of %s is above %s", r.spell(limit), r.spell(most))
+	}
+	if ratio, ok := quantity(item.MaxLimitRequestRatio, r.name); ok && limit > ratio*request*(1+hair) {
+		t.Fatalf("the limit of %s is more than %g x the request of %s", r.spell(limit), ratio, r.spell(request))
+	}
+}
+
+func TestSpelling(t *testing.T) {
+	for got, want := range map[string]string{
+		spellCores(0.21): "210m", spellCores(2): "2", spellCores(-0.3): "-300m",
+		spellBytes(144 * mi): "144Mi", spellBytes(1024 * mi): "1Gi", spellBytes(1040 * mi): "1040Mi", spellBytes(204.8 * mi): "204.8Mi",
+		spellBytes(-512 * mi): "-512Mi", spellBytes(100): "100", spellBytes(12345678901): "11.5Gi", spellBytes(0): "0",
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
