@@ -45,9 +45,12 @@ Each cell of the table is what is set now and what it should be. WHY has the cod
 
 -o patch prints a strategic merge patch for each workload, -o vpa a VerticalPodAutoscaler that is held between the hinted request and limit. Nothing is changed in the cluster.
 
+It asks one agent, on this machine or at --url. --cluster asks those of all nodes, through the API server (unless --url names one), and holds the hints against what else sets requests and limits, as *_hpa, *_vpa, *_limit_range and *_quota: a LimitRange caps amounts; a HorizontalPodAutoscaler whose target the request moves, a VerticalPodAutoscaler that sets the same amounts and a ResourceQuota that they do not fit are told. It reads with your own kubeconfig and rights; the agents never read any of that. A right that is missing is named, with the rule for it, and done without.
+
 Examples:
   slicewatch hints
   slicewatch hints -n shop -o wide
+  slicewatch hints --cluster --context=production -o wide
   slicewatch hints -n shop --workload=web -o patch > web.yaml && kubectl patch -n shop deployment web --patch-file=web.yaml`
 
 const metricsHelp = `Print the reference of all metric families, in Markdown.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/url"
 	"slices"
@@ -21,13 +22,18 @@ import (
 // HintQuery says which hints to ask for; what is empty does not restrict.
 type HintQuery struct{ Namespace, Pod, Workload string }
 
+// Parameters returns the query as the API takes it.
+func (q HintQuery) Parameters() map[string]string {
+	set := map[string]string{"namespace": q.Namespace, "pod": q.Pod, "workload": q.Workload}
+	maps.DeleteFunc(set, func(_, value string) bool { return value == "" })
+	return set
+}
+
 // Hints asks for the containers' hints.
 func (c *Client) Hints(ctx context.Context, q HintQuery) (*exporter.HintList, error) {
 	query := url.Values{}
-	for name, value := range map[string]string{"namespace": q.Namespace, "pod": q.Pod, "workload": q.Workload} {
-		if value != "" {
-			query.Set(name, value)
-		}
+	for name, value := range q.Parameters() {
+		query.Set(name, value)
 	}
 	var list exporter.HintList
 	if err := c.get(ctx, "/api/v1/hints", query, &list); err != nil {

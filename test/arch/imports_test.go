@@ -27,7 +27,10 @@ type ban struct {
 }
 
 // vpaArithmetic is a histogram, with no client or API type in what it does.
-const vpaArithmetic = "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/recommender/util"
+const (
+	vpaModule     = "k8s.io/autoscaler/vertical-pod-autoscaler"
+	vpaArithmetic = vpaModule + "/pkg/recommender/util"
+)
 
 var bans = []ban{
 	{
@@ -83,11 +86,30 @@ var bans = []ban{
 		reason: "the doctor must work where the agent does not",
 	},
 	{
-		but:      []string{"agent/identity", "exporter"},
+		but:      []string{"agent/identity", "exporter", "cmd/slicewatch/cluster"},
 		never:    []string{"k8s.io"},
 		save:     []string{vpaArithmetic},
 		directly: true,
 		reason:   "only identity watches pods and only the exporter asks who may read; the rest must run with the API server down",
+	},
+	{
+		from:   []string{"agent", "cgroupfs", "bpf"},
+		never:  []string{"./exporter/client", "./cmd", "k8s.io/api/autoscaling", "k8s.io/client-go/kubernetes/typed/autoscaling", vpaModule},
+		save:   []string{vpaArithmetic},
+		reason: "the agent reads pods and nothing else of the API; quotas and autoscalers are read by a user with the user's rights",
+	},
+	{
+		from:     []string{"exporter"},
+		but:      []string{"exporter/client/conflicts"},
+		never:    []string{"k8s.io/api/autoscaling", "k8s.io/client-go/kubernetes/typed/autoscaling", vpaModule},
+		directly: true,
+		reason:   "what else sets requests and limits is held against hints in one place",
+	},
+	{
+		from:     []string{"exporter/client/conflicts"},
+		never:    []string{"net", "os", "k8s.io/client-go", vpaModule + "/pkg/client"},
+		directly: true,
+		reason:   "its rules are pure: objects in, amounts and reasons out",
 	},
 	{
 		but:      []string{"agent/identity"},
