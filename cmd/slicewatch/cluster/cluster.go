@@ -15,10 +15,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	typedautoscalingv2 "k8s.io/client-go/kubernetes/typed/autoscaling/v2"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	// Users may log in by OpenID Connect, as with kubectl.
-	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	// Users may log in by OpenID Connect, as with kubectl.
+	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc"
 )
 
 const (

@@ -5,6 +5,7 @@ package cluster
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -77,11 +78,12 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 	if at := r.URL.Query().Get("continue"); at != "" {
 		fmt.Sscan(at, &page)
 	}
-	if r.URL.Query().Get("limit") != "" && page+1 < len(all) {
+	switch {
+	case r.URL.Query().Get("limit") != "" && page+1 < len(all):
 		items, next = all[page], fmt.Sprint(page+1)
-	} else if page > 0 {
+	case page > 0:
 		items = all[page]
-	} else {
+	default:
 		items = strings.Join(all, ",")
 	}
 	fmt.Fprintf(w, `{"metadata":{"continue":%q},"items":[%s]}`, next, items)
@@ -111,17 +113,14 @@ const (
 func TestObjects(t *testing.T) {
 	a := newAPIServer(t)
 	oneLine := strings.ReplaceAll(podItem, "\n", " ")
-	for path, items := range map[string]string{
-		"/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers":             `{"metadata":{"name":"web","namespace":"shop"}}`,
-		"/apis/autoscaling/v2/namespaces/other/horizontalpodautoscalers":            `{"metadata":{"name":"api","namespace":"other"}}`,
-		"/apis/autoscaling.k8s.io/v1/namespaces/shop/verticalpodautoscalers":        `{"metadata":{"name":"web","namespace":"shop"}}`,
-		"/api/v1/namespaces/shop/resourcequotas":                                    quotaItem,
-		"/api/v1/namespaces/shop/limitranges":                                       `{"metadata":{"name":"team","namespace":"shop"}}`,
-		"/api/v1/namespaces/shop/pods":                                              fmt.Sprintf(oneLine, "a") + "\n" + fmt.Sprintf(oneLine, "b"),
-		"/apis/autoscaling.k8s.io/v1/namespaces/not-asked/verticalpodautoscalers/x": "",
-	} {
-		a.lists[path] = items
-	}
+	maps.Copy(a.lists, map[string]string{
+		"/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers":      `{"metadata":{"name":"web","namespace":"shop"}}`,
+		"/apis/autoscaling/v2/namespaces/other/horizontalpodautoscalers":     `{"metadata":{"name":"api","namespace":"other"}}`,
+		"/apis/autoscaling.k8s.io/v1/namespaces/shop/verticalpodautoscalers": `{"metadata":{"name":"web","namespace":"shop"}}`,
+		"/api/v1/namespaces/shop/resourcequotas":                             quotaItem,
+		"/api/v1/namespaces/shop/limitranges":                                `{"metadata":{"name":"team","namespace":"shop"}}`,
+		"/api/v1/namespaces/shop/pods":                                       fmt.Sprintf(oneLine, "a") + "\n" + fmt.Sprintf(oneLine, "b"),
+	})
 	found, missing, err := a.connect(t).Objects(t.Context(), []string{"shop", "other"})
 	if err != nil {
 		t.Fatal(err)
