@@ -109,9 +109,18 @@ image-test: image ## the same commit gives the same image: everything is built a
 	cmp "$$copy/source/build/slicewatch.digest" build/slicewatch.digest
 	@echo "the same digest twice: $$(cat build/slicewatch.digest)"
 
+# The Dockerfile's base image is made from this machine's Go, as there may be no registry.
+.PHONY: dockerfile-test
+dockerfile-test: ## buildah builds the Dockerfile for both architectures, as root and without a registry (5 CPU minutes)
+	SLICEWATCH_DOCKERFILE=1 go test -count=1 -timeout 30m -v ./test/dockerfile
+
 .PHONY: e2e
 e2e: ## the agent as a DaemonSet on a real, emulated Kubernetes node; builds Kubernetes at the first use (25 CPU minutes)
 	go run ./test/kubernetes/cmd/cluster test $(E2E_FLAGS)
+
+.PHONY: install-test
+install-test: $(HELM) image ## the image and the Helm chart on that node, with Prometheus, tokens and alerts; and the hardened profile (35 minutes)
+	SLICEWATCH_HELM=$(CURDIR)/$(HELM) go run ./test/kubernetes/cmd/cluster test-install $(E2E_FLAGS)
 
 # Two machines at a time, as an emulated one keeps one processor busy. What
 # they say comes in one piece for each.
@@ -154,7 +163,7 @@ monitoring-test: ## real Prometheus and VictoriaMetrics scrape the agent beside 
 
 .PHONY: vm-test-if-possible
 vm-test-if-possible:
-	@echo "not run here: vm-test-all (the tests' own tools; all tests on all kernels), oom-test (kills at every level), monitoring-test (rules and dashboards on real servers), e2e (a Kubernetes node; 25 CPU minutes to build), charts-dryrun (a kube-apiserver), charts-lint (helm)"
+	@echo "not run here: vm-test-all (the tests' own tools; all tests on all kernels), oom-test (kills at every level), monitoring-test (rules and dashboards on real servers), e2e (a Kubernetes node; 25 CPU minutes to build), install-test (the chart on that node), image-test (the image again elsewhere), dockerfile-test (buildah), charts-dryrun (a kube-apiserver), charts-lint (helm)"
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
 		{ command -v qemu-system-aarch64 && command -v qemu-system-x86_64; } >/dev/null; then \
 		$(MAKE) --no-print-directory vm-test prometheus-if-possible; \

@@ -15,6 +15,7 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"github.com/slicewatch/slicewatch/test/kubernetes/adoption"
 	"github.com/slicewatch/slicewatch/test/kubernetes/checks"
 	"github.com/slicewatch/slicewatch/test/kubernetes/cluster"
 	"github.com/slicewatch/slicewatch/test/kubernetes/install"
@@ -34,7 +35,8 @@ func lifeWords(app *kingpin.Application, config *cluster.Config) []word {
 	down := app.Command("down", "Stop the cluster.")
 	test := app.Command("test", "Start a cluster, install the agent, run the workloads, run all checks, stop the cluster.")
 	keep := test.Flag("keep", "Leave the cluster running.").Bool()
-	for _, clause := range []*kingpin.CmdClause{up, test} {
+	adopt := app.Command("test-install", "Check the Helm chart and the image on the running cluster, or on one that is stopped afterwards.")
+	for _, clause := range []*kingpin.CmdClause{up, test, adopt} {
 		clause.Flag("arch", "The node's architecture.").Default("arm64").EnumVar(&config.Arch, "arm64", "amd64")
 		clause.Flag("driver", "The node's cgroup driver.").Default(cluster.DriverSystemd).
 			EnumVar(&config.Driver, cluster.DriverSystemd, cluster.DriverCgroupfs)
@@ -56,6 +58,7 @@ func lifeWords(app *kingpin.Application, config *cluster.Config) []word {
 		}},
 		{clause: down, run: func(ctx context.Context) error { return cluster.Down(ctx, *config) }},
 		{clause: test, run: func(ctx context.Context) error { return runChecks(ctx, *config, *keep) }},
+		{clause: adopt, run: func(ctx context.Context) error { return runAdoption(ctx, *config) }},
 	}
 }
 
@@ -118,13 +121,36 @@ func runChecks(ctx context.Context, config cluster.Config, keep bool) (err error
 	if err := install.Agent(ctx, c, config.Log); err != nil {
 		return err
 	}
-	source, err := cluster.Source(ctx, "test/kubernetes/checks")
+	return goTest(ctx, "test/kubernetes/checks", checks.RequiredEnv+"=1")
+}
+
+// runAdoption needs no workloads and brings its agents itself.
+func runAdoption(ctx context.Context, config cluster.Config) (err error) {
+	if os.Getenv(adoption.HelmEnv) == "" {
+		return fmt.Errorf("%s does not say where Helm is: run `make install-test`", adoption.HelmEnv)
+	}
+	if _, err := cluster.Open(config); errors.Is(err, cluster.ErrNone) {
+		defer func() {
+			err = errors.Join(err, cluster.Down(context.WithoutCancel(ctx), config))
+		}()
+		if _, err := cluster.Up(ctx, config); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	return goTest(ctx, "test/kubernetes/adoption")
+}
+
+// goTest runs the tests of a package of the product's module.
+func goTest(ctx context.Context, pkg string, environment ...string) error {
+	source, err := cluster.Source(ctx, pkg)
 	if err != nil {
 		return err
 	}
 	run := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-timeout=60m", ".")
 	run.Dir, run.Stdout, run.Stderr = source, os.Stdout, os.Stderr
-	run.Env = append(os.Environ(), checks.RequiredEnv+"=1")
+	run.Env = append(os.Environ(), environment...)
 	return run.Run()
 }
 
