@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,6 +71,9 @@ func New(cfg config.Config, logger *slog.Logger, build version.Info) (*Agent, er
 	if err := a.build(cfg, build); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
+	// To load eBPF programs took tens of MiB for the kernel's types, which a
+	// heap as small as the agent's would keep for ever.
+	debug.FreeOSMemory()
 	return a, nil
 }
 

@@ -43,6 +43,10 @@ type throttle struct {
 	excessSeen uint64 // excess_count when the map was last read
 	excesses   batch[uint64, throttleExcess]
 
+	// unmatchedBefore are the returns without an entry before any container was
+	// looked for: the return is attached first.
+	unmatchedBefore uint64
+
 	// clock is the end of the newest interval, in the kernel's clock, and read
 	// when that was.
 	clock  uint64
@@ -151,8 +155,11 @@ func (t *throttle) forget(cgroup uint64) {
 	}
 }
 
+// begin makes what is lost from now on count.
+func (t *throttle) begin() { t.unmatchedBefore = number(t.collection, throttleVarUnmatched) }
+
 func (t *throttle) lost() uint64 {
-	return number(t.collection, throttleVarExcessCount) + number(t.collection, throttleVarUnmatched)
+	return number(t.collection, throttleVarExcessCount) + number(t.collection, throttleVarUnmatched) - t.unmatchedBefore
 }
 
 func (t *throttle) close() error {
