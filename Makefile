@@ -82,6 +82,10 @@ charts-test: ## the Helm chart and the kustomize overlays make the same objects,
 charts-dryrun: ## a real kube-apiserver takes every overlay and every value (builds it at the first use: 12 CPU minutes)
 	SLICEWATCH_DRYRUN=1 go -C test/charts test -count=1 -timeout 30m -run APIServer -v ./...
 
+.PHONY: hints-dryrun
+hints-dryrun: ## a real kube-apiserver takes every patch and VPA that hints are printed as, and agrees with --cluster (a minute, once it is built)
+	SLICEWATCH_DRYRUN=1 go test -count=1 -timeout 30m -v ./test/kubernetes/hints
+
 # The race detector needs a C compiler.
 .PHONY: compiler
 compiler:
@@ -163,7 +167,7 @@ monitoring-test: ## real Prometheus and VictoriaMetrics scrape the agent beside 
 
 .PHONY: vm-test-if-possible
 vm-test-if-possible:
-	@echo "not run here: vm-test-all (the tests' own tools; all tests on all kernels), oom-test (kills at every level), monitoring-test (rules and dashboards on real servers), e2e (a Kubernetes node; 25 CPU minutes to build), install-test (the chart on that node), image-test (the image again elsewhere), dockerfile-test (buildah), charts-dryrun (a kube-apiserver), charts-lint (helm)"
+	@echo "not run here: vm-test-all (the tests' own tools; all tests on all kernels), oom-test (kills at every level), monitoring-test (rules and dashboards on real servers), e2e (a Kubernetes node; 25 CPU minutes to build), install-test (the chart on that node), image-test (the image again elsewhere), dockerfile-test (buildah), charts-dryrun (a kube-apiserver), hints-dryrun (patches on a kube-apiserver), charts-lint (helm)"
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
 		{ command -v qemu-system-aarch64 && command -v qemu-system-x86_64; } >/dev/null; then \
 		$(MAKE) --no-print-directory vm-test prometheus-if-possible; \

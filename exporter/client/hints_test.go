@@ -11,6 +11,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	vpav1 "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/apis/autoscaling.k8s.io/v1"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/slicewatch/slicewatch/exporter"
 	"github.com/slicewatch/slicewatch/exporter/client/conflicts"
@@ -59,25 +66,60 @@ func TestWriteHints(t *testing.T) {
 		if err := WriteHints(&b, hintList(), form, conflicts.Findings{}); err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join("testdata", "hints."+form)
-		if *update {
-			if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatalf("%v; make it with -update", err)
-		}
-		if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(b.String(), "\n")); diff != "" {
-			t.Errorf("%s differs, -update writes it anew (-want +got):\n%s", path, diff)
-		}
+		holdsGolden(t, "hints."+form, b.String())
 	}
 	for _, form := range HintForms() {
 		var b bytes.Buffer
 		if err := WriteHints(&b, &exporter.HintList{}, form, conflicts.Findings{}); err != nil || b.Len() == 0 {
 			t.Errorf("%s without hints: %q, %v", form, b.String(), err)
 		}
+	}
+}
+
+// TestWriteHintsOfCluster holds what becomes of hints that the cluster has
+// something against: amounts are capped, the reasons stand in every form.
+func TestWriteHintsOfCluster(t *testing.T) {
+	target := func(kind, name string) autoscalingv2.CrossVersionObjectReference {
+		return autoscalingv2.CrossVersionObjectReference{Kind: kind, Name: name}
+	}
+	in := metav1.ObjectMeta{Name: "team", Namespace: "shop"}
+	cpu := autoscalingv2.ResourceMetricSource{Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: new(int32(70))}}
+	found := conflicts.Objects{
+		HPAs: []autoscalingv2.HorizontalPodAutoscaler{{ObjectMeta: in, Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+			ScaleTargetRef: target("Deployment", "web"), Metrics: []autoscalingv2.MetricSpec{{Type: autoscalingv2.ResourceMetricSourceType, Resource: &cpu}},
+		}}},
+		VPAs: []vpav1.VerticalPodAutoscaler{{ObjectMeta: in, Spec: vpav1.VerticalPodAutoscalerSpec{
+			TargetRef: &autoscalingv1.CrossVersionObjectReference{Kind: "CronJob", Name: "report"}, UpdatePolicy: &vpav1.PodUpdatePolicy{UpdateMode: new(vpav1.UpdateModeInitial)},
+		}}},
+		LimitRanges: []corev1.LimitRange{{ObjectMeta: in, Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{
+			Type: corev1.LimitTypeContainer, Max: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m")},
+		}}}}},
+	}
+	for _, form := range []string{Table, Wide, Patch, VPA} {
+		list := hintList()
+		list.Hints = list.Hints[:5]
+		var b bytes.Buffer
+		if err := WriteHints(&b, list, form, conflicts.Judge(list, found)); err != nil {
+			t.Fatal(err)
+		}
+		holdsGolden(t, "hints-cluster."+form, b.String())
+	}
+}
+
+func holdsGolden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v; make it with -update", err)
+	}
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
+		t.Errorf("%s differs, -update writes it anew (-want +got):\n%s", path, diff)
 	}
 }
 

@@ -20,7 +20,13 @@ type workload struct {
 	namespace, kind, name string
 	containers            []exporter.ContainerHint // one of each name
 	confidence            float64
-	notes                 []string // what the cluster has against the hints, or took from them
+	notes                 []note // what the cluster has against the hints, or took from them
+}
+
+// note is a sentence about containers of a workload.
+type note struct {
+	containers []string
+	text       string
 }
 
 // workloads puts the hints of a sorted list together. Of several pods of a
@@ -70,10 +76,17 @@ func (w *workload) add(h exporter.ContainerHint) {
 // have read them.
 func (w *workload) note(h *exporter.ContainerHint) {
 	for i := range h.Reasons {
-		if r := &h.Reasons[i]; conflicts.Owns(r) {
-			if text := printable(h.Container + ": " + r.Text); !slices.Contains(w.notes, text) {
-				w.notes = append(w.notes, text)
-			}
+		r := &h.Reasons[i]
+		if !conflicts.Owns(r) {
+			continue
+		}
+		at := slices.IndexFunc(w.notes, func(n note) bool { return n.text == r.Text })
+		if at < 0 {
+			at = len(w.notes)
+			w.notes = append(w.notes, note{text: r.Text})
+		}
+		if n := &w.notes[at]; !slices.Contains(n.containers, h.Container) {
+			n.containers = append(n.containers, h.Container)
 		}
 	}
 }
@@ -81,8 +94,8 @@ func (w *workload) note(h *exporter.ContainerHint) {
 // comments returns the notes as lines of a YAML document.
 func (w *workload) comments() string {
 	var b strings.Builder
-	for _, text := range w.notes {
-		b.WriteString("# " + text + "\n")
+	for _, n := range w.notes {
+		b.WriteString("# " + printable(strings.Join(n.containers, ", ")+": "+n.text) + "\n")
 	}
 	return b.String()
 }
