@@ -19,11 +19,12 @@ func TestConfigRefuses(t *testing.T) {
 		cfg  Config
 		want string
 	}{
-		"architecture":         {Config{Arch: "mips"}, "use arm64 or amd64"},
-		"processors and clock": {Config{InstructionClock: true, CPUs: 2}, "one processor"},
-		"negative memory":      {Config{MemoryMiB: -1}, "cannot be negative"},
-		"no guest port":        {Config{Forwards: []Forward{{HostPort: 80}}}, "ports are 1 to 65535"},
-		"host port":            {Config{Forwards: []Forward{{HostPort: 70000, GuestPort: 80}}}, "ports are 1 to 65535"},
+		"architecture":        {Config{Arch: "mips"}, "use arm64 or amd64"},
+		"shift without clock": {Config{ClockShift: 3}, "0 without the instruction clock"},
+		"shift":               {Config{InstructionClock: true, ClockShift: 11}, "0 to 10"},
+		"negative memory":     {Config{MemoryMiB: -1}, "cannot be negative"},
+		"no guest port":       {Config{Forwards: []Forward{{HostPort: 80}}}, "ports are 1 to 65535"},
+		"host port":           {Config{Forwards: []Forward{{HostPort: 70000, GuestPort: 80}}}, "ports are 1 to 65535"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -53,6 +54,7 @@ func TestQEMUArgs(t *testing.T) {
 			Arch: "amd64", InstructionClock: true, SwapMiB: 64, Append: []string{"psi=1"},
 			Forwards: []Forward{{GuestPort: 9779}, {HostPort: 8080, GuestPort: 80, GuestAddress: "10.0.2.130"}},
 		},
+		"arm64-icount-processors": {Arch: "arm64", InstructionClock: true, ClockShift: 3, CPUs: 4},
 	}
 	for name, cfg := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -57,11 +57,16 @@ func emulatorOf(arch string) (emulator, error) {
 func qemuArgs(e emulator, cfg Config, kernel Kernel, initramfs, swapFile string, ports []int) []string {
 	accel := []string{"-accel", "tcg,thread=multi"}
 	if cfg.InstructionClock {
-		accel = []string{"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"}
+		accel = []string{"-accel", "tcg,thread=single", "-icount", fmt.Sprintf("shift=%d,sleep=off", cfg.ClockShift)}
 	}
 	// An oops is made a panic, and a panic ends the machine (-no-reboot), so
 	// that neither is overlooked or waited for.
 	words := append([]string{"console=" + e.console, "quiet", "panic=-1", "oops=panic"}, cfg.Append...)
+	if cfg.InstructionClock && cfg.CPUs > 1 {
+		// Else the processors' ticks come at once, and each waits for all others,
+		// as one runs at a time.
+		words = append(words, "skew_tick=1")
+	}
 	var network strings.Builder
 	network.WriteString("user,id=net,ipv6=off" + hostForward(ports[0], "", wire.Port))
 	for i, f := range cfg.Forwards {

@@ -30,6 +30,7 @@ type options struct {
 	packages       []string
 	test           gotest.Options
 	icount         bool
+	clockShift     int
 	noSkip         bool
 	verbose        bool
 	list           bool
@@ -76,7 +77,8 @@ func parse(args []string, messages io.Writer) (options, error) {
 	flags.StringVar(&o.test.Run, "run", "", "run only tests that match, as go test's -run")
 	flags.DurationVar(&o.test.Timeout, "timeout", 10*time.Minute, "bound of each test binary, by the machine's clock")
 	flags.BoolVar(&o.test.Short, "short", false, "as go test's -short")
-	flags.BoolVar(&o.icount, "icount", false, "drive the machine's clock by its instructions: repeatable CPU times, one processor")
+	flags.BoolVar(&o.icount, "icount", false, "drive the machine's clock by its instructions: repeatable CPU times")
+	flags.IntVar(&o.clockShift, "shift", 0, "with -icount: an instruction takes 2^shift ns, so that the machine's time passes faster")
 	flags.BoolVar(&o.noSkip, "noskip", false, "count a skipped test as failed")
 	flags.BoolVar(&o.verbose, "v", false, "show the machines' consoles, and what tests log although they pass")
 	flags.BoolVar(&o.list, "list", false, "show the machines and packages, run nothing")

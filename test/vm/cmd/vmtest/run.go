@@ -115,7 +115,7 @@ func listMatrix(o options, out io.Writer) error {
 func config(o options, arch, suite string, binaries []gotest.Binary, commands map[string]string, messages io.Writer) vm.Config {
 	cfg := vm.Config{
 		Arch: arch, Suite: suite, MemoryMiB: o.memoryMiB, CPUs: o.cpus, SwapMiB: o.swapMiB,
-		InstructionClock: o.icount, Append: o.appendWords, Refresh: o.refresh,
+		InstructionClock: o.icount, ClockShift: o.clockShift, Append: o.appendWords, Refresh: o.refresh,
 		Files: map[string]string{}, Dirs: map[string]string{}, Progress: messages,
 	}
 	if o.verbose {
