@@ -52,8 +52,9 @@ type Agent struct {
 	names    *identity.Resolver
 	flight   *flight.Recorder
 	events   *events.Reader // nil where eBPF does not tell any
-	// durations is nil where no eBPF is wanted.
+	// durations and periods are nil where no eBPF is wanted.
 	durations *durations.Reader
+	periods   *durations.Periods
 	advisor   *sizing.Advisor
 	sampler   *sampling.Sampler
 	access    *access.Reviewer // nil when the API server is not asked who may read
@@ -280,6 +281,9 @@ func (a *Agent) Close() error {
 	}
 	if a.durations != nil {
 		errs = append(errs, a.durations.Close())
+	}
+	if a.periods != nil {
+		errs = append(errs, a.periods.Close())
 	}
 	if a.reading != nil {
 		errs = append(errs, a.reading.Close())

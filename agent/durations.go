@@ -20,21 +20,25 @@ func tryDurations(cfg config.Config) []bpf.Status {
 		return []bpf.Status{
 			{Program: durations.ThrottleName, Without: durations.WithoutThrottle, Err: err},
 			{Program: durations.StallName, Without: durations.WithoutStall, Err: err},
+			{Program: durations.PeriodsName, Without: durations.WithoutPeriods, Err: err},
 		}
 	}
+	periods := durations.OpenPeriods()
+	ofPeriods := periods.Status()
+	ofPeriods.Err = errors.Join(ofPeriods.Err, periods.Close())
 	r, err := durations.Open(durations.Config{BoundsNanos: snapshot.DurationBoundsNanos()})
 	if err != nil {
-		return []bpf.Status{{Program: durations.ThrottleName, Err: err}}
+		return []bpf.Status{{Program: durations.ThrottleName, Err: err}, ofPeriods}
 	}
-	statuses := r.Status()
+	statuses := append(r.Status(), ofPeriods)
 	if err := r.Close(); err != nil {
 		statuses[0].Err = errors.Join(statuses[0].Err, err)
 	}
 	return statuses
 }
 
-// openDurations opens what tells how long containers were held. Where eBPF is
-// required, what is missing of it is an error; else it is logged once and shows
+// openDurations opens what tells how long containers were held, and of each period
+// of their quota. Where eBPF is required, what is missing of it is an error; else it is logged once and shows
 // as a source that is down.
 func (a *Agent) openDurations(cfg config.Config, settings *sampling.Config) error {
 	mode := bpf.Mode(cfg.BPF)
@@ -46,7 +50,9 @@ func (a *Agent) openDurations(cfg config.Config, settings *sampling.Config) erro
 	if err != nil {
 		return fmt.Errorf("open the programs that measure durations: %w", err)
 	}
-	for _, status := range a.durations.Status() {
+	a.periods = durations.OpenPeriods()
+	settings.Periods = a.periods
+	for _, status := range append(a.durations.Status(), a.periods.Status()) {
 		switch {
 		case status.Err == nil:
 			a.log.Info("an eBPF program runs", "program", status.Program, "by", status.How)

@@ -22,7 +22,8 @@ func Programs(cfg config.Config) []bpf.Status {
 	if bpf.Mode(cfg.BPF) == bpf.Off {
 		all := append([]bpf.Status{{Program: iterator.Name, Without: iterator.Without}}, events.Down(nil)...)
 		all = append(all, bpf.Status{Program: durations.ThrottleName, Without: durations.WithoutThrottle},
-			bpf.Status{Program: durations.StallName, Without: durations.WithoutStall})
+			bpf.Status{Program: durations.StallName, Without: durations.WithoutStall},
+			bpf.Status{Program: durations.PeriodsName, Without: durations.WithoutPeriods})
 		for i := range all {
 			all[i].Err = &bpf.Unavailable{Program: all[i].Program, Reason: bpf.SwitchedOff}
 		}

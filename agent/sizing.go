@@ -19,6 +19,9 @@ func (a *Agent) makeAdvisor(cfg config.Config, settings sampling.Config) *sizing
 		Stats:    sizing.CgroupStats{Root: cfg.Paths.CgroupFS},
 		Logger:   a.log,
 	}
+	if a.periods != nil && a.periods.Status().Up() {
+		of.Periods = sizing.KernelPeriods{Periods: a.periods}
+	}
 	if settings.Journal == nil { // why not was said
 		return sizing.New(of)
 	}

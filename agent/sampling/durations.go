@@ -19,10 +19,17 @@ type Durations interface {
 	Status() []bpf.Status
 }
 
+// Periods is the program that hints are made with; *durations.Periods. The sampler
+// takes nothing from it but how it is.
+type Periods interface {
+	Status() bpf.Status
+	Lost() uint64
+}
+
 // holds is what the sampler keeps of the durations.
 type holds struct {
 	place durations.Place
-	lost  struct{ throttle, stall uint64 } // as of the last report
+	lost  struct{ throttle, stall, periods uint64 } // as of the last report
 	// into is the track that fold adds to; nil drops what comes.
 	into *track
 	fold func(kind durations.Kind, cells []uint64, nanos uint64)
@@ -33,6 +40,11 @@ type holds struct {
 // drainDurations takes over what the kernel told. It comes before a cgroup that
 // is gone is closed.
 func (s *Sampler) drainDurations() {
+	if s.cfg.Periods != nil {
+		lost := s.cfg.Periods.Lost()
+		s.cfg.Telemetry.EventsLost(sourcePeriods, int(lost-s.holds.lost.periods))
+		s.holds.lost.periods = lost
+	}
 	if s.cfg.Durations == nil {
 		return
 	}

@@ -34,6 +34,12 @@ func (k *kernel) Status() []bpf.Status {
 	return []bpf.Status{{Program: "throttle", How: "fentry"}, {Program: "stall", Err: errors.New("no hook")}}
 }
 
+// periods are lost, so many.
+type periods uint64
+
+func (p periods) Lost() uint64       { return uint64(p) }
+func (p periods) Status() bpf.Status { return bpf.Status{Program: "periods", How: "fentry"} }
+
 func (k *kernel) Take(container uint64, ended bool, fold func(durations.Kind, []uint64, uint64)) {
 	for kind, lengths := range k.held[container] {
 		cells, sum := make([]uint64, len(snapshot.DurationBoundsNanos())+1), uint64(0)
@@ -131,15 +137,17 @@ func TestDurationSources(t *testing.T) {
 	w := newWorld()
 	a, k := w.startWithDurations(t, nil)
 	k.lost, k.err = 3, errors.New("no map")
+	a.cfg.Periods = periods(5)
+	a.step() // what was lost is told once
 	s := a.step()
 	found := map[string]string{}
 	for _, source := range s.Sources {
 		found[source.Name] = fmt.Sprint(source.Up, source.Reason)
 	}
-	if found["throttle"] != "true" || found["stall"] != "falseno hook" {
+	if found["throttle"] != "true" || found["stall"] != "falseno hook" || found["periods"] != "true" {
 		t.Errorf("sources %v", found)
 	}
-	if a.telemetry.errors["durations"] != 1 || a.telemetry.lost["throttle"] != 3 {
+	if a.telemetry.errors["durations"] != 2 || a.telemetry.lost["throttle"] != 3 || a.telemetry.lost["periods"] != 5 {
 		t.Errorf("errors %v, lost %v", a.telemetry.errors, a.telemetry.lost)
 	}
 }

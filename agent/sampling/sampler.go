@@ -123,6 +123,8 @@ type Config struct {
 	// EventsStatus then says why, unless it is not wanted.
 	Events       Events
 	EventsStatus []bpf.Status
+	// Periods is nil where no eBPF is wanted.
+	Periods Periods
 	// KillSink may be nil.
 	KillSink KillSink
 	// Hints is nil where no hints are wanted.

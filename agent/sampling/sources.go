@@ -17,6 +17,7 @@ const (
 	sourceState       = "state"
 	sourceThrottle    = "throttle"
 	sourceStall       = "stall"
+	sourcePeriods     = "periods"
 )
 
 // sources keeps which sources are up, and since when.
@@ -82,6 +83,9 @@ func (s *sources) setPrograms(now time.Time, of *Sampler) {
 		statuses = of.cfg.Events.Status()
 	}
 	s.setStatuses(now, statuses)
+	if of.cfg.Periods != nil {
+		s.setStatuses(now, []bpf.Status{of.cfg.Periods.Status()})
+	}
 	if of.cfg.Durations != nil {
 		s.setStatuses(now, of.cfg.Durations.Status())
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slicewatch/slicewatch/agent/hints"
+	"github.com/slicewatch/slicewatch/agent/hints/quota"
 	"github.com/slicewatch/slicewatch/agent/history"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/cgroupfs"
@@ -30,11 +31,26 @@ type Stat interface {
 	Close()
 }
 
-// Config is what an Advisor works with. Everything but Journal must be set.
+// Periods tells of each period of the CPU quota of the cgroups that it observes. It
+// is for one goroutine, Run's.
+type Periods interface {
+	// Observe begins to tell of a cgroup; an error says that it cannot.
+	Observe(cgroup uint64) error
+	Ignore(cgroup uint64)
+	// Drain passes on what was told since the last call.
+	Drain(each func(cgroup uint64, tick quota.Tick))
+	// Lost counts what could not be passed on, ever.
+	Lost() uint64
+}
+
+// Config is what an Advisor works with. Everything but Journal and Periods must
+// be set.
 type Config struct {
 	Settings hints.Settings
 	Store    *history.Store
 	Stats    Stats
+	// Periods is nil without eBPF: then polls of cpu.stat are all there is.
+	Periods Periods
 	// Journal is nil when the state directory cannot be used.
 	Journal Journal
 	Logger  *slog.Logger

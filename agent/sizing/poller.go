@@ -9,20 +9,32 @@ import (
 	"github.com/slicewatch/slicewatch/cgroupfs"
 )
 
-// poller polls the cpu.stat of the containers that are watched.
+// poller polls the cpu.stat of the containers that are watched, and listens to
+// what the kernel tells of their periods. Polls are always made: whether the
+// kernel told everything is known only in the end.
 type poller struct {
 	advisor *Advisor
 	ticker  *time.Ticker // nil while nothing is watched
 	watched []*polling
-	spare   []*quota.Polls
+	spare   []*sheet
+}
+
+// sheet is what one window is written on.
+type sheet struct {
+	polls quota.Polls
+	ticks quota.Ticks
 }
 
 // polling is one container under watch.
 type polling struct {
 	watch
 	stat  Stat
-	polls *quota.Polls
+	sheet *sheet
 	until time.Time
+	// observed says that the kernel tells of it, lost what it had failed to tell
+	// when that began.
+	observed bool
+	lost     uint64
 }
 
 func newPoller(a *Advisor) *poller { return &poller{advisor: a} }
@@ -38,7 +50,7 @@ func (p *poller) tick() <-chan time.Time {
 
 func (p *poller) close() {
 	for _, w := range p.watched {
-		w.stat.Close()
+		p.leave(w)
 	}
 	if p.ticker != nil {
 		p.ticker.Stop()
@@ -57,40 +69,68 @@ func (p *poller) begin(w watch, now time.Time) {
 		p.report(result{watch: w})
 		return
 	}
-	one := &polling{watch: w, stat: stat, polls: p.polls(), until: now.Add(windowLength)}
-	one.polls.Begin(now, counters, w.quota, w.cpus)
+	one := &polling{watch: w, stat: stat, sheet: p.sheet(), until: now.Add(windowLength)}
+	one.sheet.polls.Begin(now, counters, w.quota, w.cpus)
+	one.sheet.ticks.Begin()
+	if periods := p.advisor.cfg.Periods; periods != nil && periods.Observe(w.cgroup.ID) == nil {
+		one.observed, one.lost = true, periods.Lost()
+	}
 	p.watched = append(p.watched, one)
 	if p.ticker == nil {
 		p.ticker = time.NewTicker(quota.PollEvery)
 	}
 }
 
-func (p *poller) polls() *quota.Polls {
+func (p *poller) sheet() *sheet {
 	if n := len(p.spare); n > 0 {
 		spare := p.spare[n-1]
 		p.spare = p.spare[:n-1]
 		return spare
 	}
-	return &quota.Polls{}
+	return &sheet{}
+}
+
+// leave ends what begin began.
+func (p *poller) leave(w *polling) {
+	w.stat.Close()
+	if w.observed {
+		p.advisor.cfg.Periods.Ignore(w.cgroup.ID)
+	}
+}
+
+// listen takes over what the kernel told of periods.
+func (p *poller) listen() {
+	if p.advisor.cfg.Periods == nil {
+		return
+	}
+	p.advisor.cfg.Periods.Drain(func(cgroup uint64, tick quota.Tick) {
+		for _, w := range p.watched {
+			if w.cgroup.ID == cgroup {
+				w.sheet.ticks.Add(tick)
+				return
+			}
+		}
+	})
 }
 
 // poll reads every watched container once. A window that cannot go on comes to
 // nothing.
 func (p *poller) poll(now time.Time) {
+	p.listen()
 	kept := p.watched[:0]
 	for _, w := range p.watched {
 		counters, ok := read(w.stat)
-		ok = ok && w.polls.Add(now, counters)
+		ok = ok && w.sheet.polls.Add(now, counters)
 		if ok && now.Before(w.until) {
 			kept = append(kept, w)
 			continue
 		}
-		w.stat.Close()
+		p.leave(w)
 		r := result{watch: w.watch}
 		if ok {
-			r.records = w.polls.Records(w.threads).Clone()
+			r.records = p.records(w)
 		}
-		p.spare = append(p.spare, w.polls)
+		p.spare = append(p.spare, w.sheet)
 		p.report(r)
 	}
 	clear(p.watched[len(kept):])
@@ -99,6 +139,18 @@ func (p *poller) poll(now time.Time) {
 		p.ticker.Stop()
 		p.ticker = nil
 	}
+}
+
+// records returns the kernel's records of a window, or those of the polls where
+// it told nothing or not everything.
+func (p *poller) records(w *polling) *quota.Records {
+	polls := w.sheet.polls.Records(w.threads)
+	if w.observed && p.advisor.cfg.Periods.Lost() == w.lost {
+		if exact, ok := w.sheet.ticks.Records(polls); ok {
+			return exact
+		}
+	}
+	return polls.Clone()
 }
 
 // report never waits: there are at most as many results under way as watches.
