@@ -108,14 +108,14 @@ func withLimit(ctx context.Context, limit time.Duration) (context.Context, conte
 func burn(ctx context.Context, d time.Duration) {
 	end := threadCPU() + d
 	for threadCPU() < end && ctx.Err() == nil {
-		spinALittle()
+		spinFor(20_000)
 	}
 }
 
 //go:noinline
-func spinALittle() {
+func spinFor(rounds int) {
 	x := uint64(1)
-	for range 20_000 {
+	for range rounds {
 		x = x*6364136223846793005 + 1442695040888963407
 	}
 	sink(x)

@@ -17,8 +17,8 @@ func memoryKinds() []Kind {
 	return []Kind{
 		{
 			Name:     "hold",
-			Does:     "touches so much anonymous memory and keeps it, using CPU for a share of each period meanwhile (more than memory.max allows, where there is swap, is swapped)",
-			Defaults: "bytes=16Mi for=0 duty=0 period=1s",
+			Does:     "touches so much anonymous memory, at once or over a time, and keeps it, using CPU for a share of each period meanwhile (more than memory.max allows, where there is swap, is swapped)",
+			Defaults: "bytes=16Mi over=0 for=0 duty=0 period=1s",
 			run:      runHold,
 		},
 		{
@@ -79,7 +79,7 @@ func touch(mem []byte) {
 }
 
 func runHold(ctx context.Context, p *params) error {
-	n, limit, duty, period := p.bytes("bytes"), p.span("for"), p.share("duty"), p.span("period")
+	n, over, limit, duty, period := p.bytes("bytes"), p.span("over"), p.span("for"), p.share("duty"), p.span("period")
 	if p.err != nil {
 		return p.err
 	}
@@ -90,7 +90,7 @@ func runHold(ctx context.Context, p *params) error {
 		if err != nil {
 			return err
 		}
-		touch(mem)
+		touchOver(ctx, mem, over)
 	}
 	if duty == 0 {
 		forever(ctx)
@@ -103,6 +103,18 @@ func runHold(ctx context.Context, p *params) error {
 		}
 	})
 	return nil
+}
+
+// touchOver touches mem in so many steps over a time that each takes a moment.
+func touchOver(ctx context.Context, mem []byte, over time.Duration) {
+	steps := 1
+	if over > 0 {
+		steps = 100
+	}
+	for i := range steps {
+		touch(mem[i*len(mem)/steps : (i+1)*len(mem)/steps])
+		sleep(ctx, over/time.Duration(steps))
+	}
 }
 
 func runGrow(ctx context.Context, p *params) error {

@@ -71,7 +71,7 @@ type Kind struct {
 
 // Kinds returns every workload in the order of the documentation.
 func Kinds() []Kind {
-	return slices.Concat(cpuKinds(), memoryKinds(), processKinds())
+	return slices.Concat(cpuKinds(), arrivalKinds(), memoryKinds(), processKinds())
 }
 
 // Main runs a workload if args (without the program name) ask for one; ok says

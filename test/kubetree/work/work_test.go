@@ -30,6 +30,8 @@ func TestMainSaysWhatIsWrong(t *testing.T) {
 		"work spin duty=2":       "duty=2 is no share",
 		"work hold bytes=16Q":    "bytes=16Q is no size",
 		"work exit after=soon":   "after=soon is no duration",
+		"work pool dist=normal":  "exp or pareto",
+		"work together period=0": "never ends",
 		"work over step=0":       "never gets anywhere",
 		"work cache":             "file= must name a file",
 		"work hold bytes=9999Gi": "map ",

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command table makes a table of what the experiments of test/sizing printed. It
+// owns where that comes from and goes to. It must not know what an experiment is.
+//
+//	vmtest -v ./test/sizing | go run ./test/sizing/cmd/table -into docs/hints.md
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/slicewatch/slicewatch/test/sizing"
+)
+
+func main() {
+	into := flag.String("into", "", "the Markdown file whose table is to be replaced; empty only prints it")
+	flag.Parse()
+	if err := run(*into, os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "table:", err)
+		os.Exit(1)
+	}
+}
+
+func run(into string, in io.Reader, out io.Writer) error {
+	rows, err := sizing.Read(in, out)
+	if err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		return errors.New("no experiment printed a result")
+	}
+	report := sizing.Report(rows)
+	if into == "" {
+		_, err := fmt.Fprintln(out, report)
+		return err
+	}
+	text, err := os.ReadFile(into)
+	if err != nil {
+		return fmt.Errorf("read what holds the table: %w", err)
+	}
+	replaced, err := sizing.Replace(string(text), report)
+	if err != nil {
+		return fmt.Errorf("%s: %w", into, err)
+	}
+	return os.WriteFile(into, []byte(replaced), 0o644)
+}
