@@ -33,7 +33,7 @@ func (a *advice) cpuLimit() {
 	window := t.Decisive
 	hot := window.Periods > 0 && window.QuotaCores > 0 && window.OverTarget()
 	if hot {
-		a.sayThrottled(window)
+		a.sayThrottled(window, t.FloorCores)
 	}
 	if a.policy == NoCPULimit || !a.now.CPURequestCores.Known && window.Periods == 0 {
 		return
@@ -88,23 +88,23 @@ func confidenceOf(w history.Window) float64 {
 }
 
 // sayThrottled tells of a limit that is too low, and of what is behind it.
-func (a *advice) sayThrottled(w history.Window) {
+func (a *advice) sayThrottled(w history.Window, floor float64) {
 	a.suffers = a.suffers || isSet(a.facts.CPULimitCores) && a.facts.CPULimitCores.V <= w.QuotaCores
 	share := float64(w.Throttled) / float64(w.Periods)
 	numbers := []snapshot.Evidence{
 		evidence("throttled_ratio", share), evidence("slowdown_ratio", w.Slowdown),
-		evidence("limit_cores", w.QuotaCores), evidence("need_cores", w.NeedCores),
+		evidence("limit_cores", w.QuotaCores), evidence("need_cores", w.NeedCores), evidence("floor_cores", floor),
 	}
 	seen := fmt.Sprintf("In the %s to %s the limit of %s throttled %d of %d periods (%s), which slowed its work by %s",
 		duration(w.End.Sub(w.Start)), clock(w.End), cores(w.QuotaCores), w.Throttled, w.Periods, percent(share), percent(w.Slowdown))
 	if w.Saturated {
 		a.say(snapshot.ReasonCPUSaturated, snapshot.ResourceCPU,
-			fmt.Sprintf("%s, without a pause: how much it wants cannot be seen behind the limit, only that it is more than %s and at most what its threads and the node's CPUs could use, %s. Look again a minute after the change: the next window tells.",
-				seen, cores(w.QuotaCores), cores(w.NeedCores)), numbers...)
+			fmt.Sprintf("%s, without a pause: how much it wants cannot be seen behind the limit, only that it is more than %s and at most what its threads and the node's CPUs could use, %s%s. Look again a minute after the change: the next window tells.",
+				seen, cores(w.QuotaCores), cores(w.NeedCores), tooLow(w, floor)), numbers...)
 	} else {
 		a.say(snapshot.ReasonCPUThrottled, snapshot.ResourceCPU,
-			fmt.Sprintf("%s; at most 1%% of each is the target. What it wanted to do at once needs %s in 99%% of the periods, %s of margin included.",
-				seen, cores(w.NeedCores), margin(w)), numbers...)
+			fmt.Sprintf("%s; at most 1%% of each is the target. What it wanted to do at once needs %s in 99%% of the periods, %s of margin included%s.",
+				seen, cores(w.NeedCores), margin(w), tooLow(w, floor)), numbers...)
 	}
 	a.burstAdvice(w)
 	a.threadAdvice(w)
@@ -119,13 +119,19 @@ func margin(w history.Window) string {
 
 // sayUnthrottled tells of what the windows without throttling needed.
 func (a *advice) sayUnthrottled(w history.Window, t history.Throttling) {
-	text := fmt.Sprintf("In the %s to %s, the highest of %d windows of 100 ms periods, 99%% of the periods needed at most %s, %s of margin included",
-		duration(w.End.Sub(w.Start)), clock(w.End), t.Windows, cores(w.NeedCores), margin(w))
-	if t.FloorCores > w.NeedCores {
-		text += fmt.Sprintf("; a limit of %s was too low before", cores(t.FloorCores))
-	}
-	a.say(snapshot.ReasonCPUUnthrottled, snapshot.ResourceCPU, text+".",
+	a.say(snapshot.ReasonCPUUnthrottled, snapshot.ResourceCPU,
+		fmt.Sprintf("In the %s to %s, the highest of %d windows of 100 ms periods, 99%% of the periods needed at most %s, %s of margin included%s.",
+			duration(w.End.Sub(w.Start)), clock(w.End), t.Windows, cores(w.NeedCores), margin(w), tooLow(w, t.FloorCores)),
 		evidence("need_cores", w.NeedCores), evidence("floor_cores", t.FloorCores))
+}
+
+// tooLow tells of a limit that was seen to be too low, where it is above what the
+// window asks for: then it decides.
+func tooLow(w history.Window, floor float64) string {
+	if floor <= w.NeedCores {
+		return ""
+	}
+	return fmt.Sprintf("; a limit of %s was too low before", cores(floor))
 }
 
 // clock spells a time of day, in UTC so that it is the same everywhere.

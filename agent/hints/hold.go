@@ -93,6 +93,9 @@ func (a *advice) rise() {
 		fmt.Sprintf("It is the second time in %s that use left the request behind: it grows, so %s are added, which makes %s.",
 			duration(risingWithin), percent(risingMargin-1), cores(request)), evidence("margin_ratio", risingMargin-1))
 	a.now.CPURequestCores.V = request
+	if a.policy == Guaranteed {
+		a.now.CPULimitCores = a.now.CPURequestCores
+	}
 }
 
 func (a *advice) holdCPU(next *history.Published, stands history.Published, daily bool) {
@@ -174,10 +177,11 @@ func (a *advice) sayHeld() {
 			fmt.Sprintf("Shown is the limit of %s that was published %s ago; the newest numbers would give %s.",
 				cores(p.CPULimitCores.V), duration(a.at.Sub(p.CPUChanged)), cores(n.CPULimitCores.V)))
 	}
-	if p.MemoryLimitBytes.Known && n.MemoryLimitBytes.Known && differs(p.MemoryLimitBytes.V, n.MemoryLimitBytes.V, memoryStepBytes) {
+	if p.MemoryLimitBytes.Known && n.MemoryLimitBytes.Known &&
+		(differs(p.MemoryLimitBytes.V, n.MemoryLimitBytes.V, memoryStepBytes) || differs(p.MemoryRequestBytes.V, n.MemoryRequestBytes.V, memoryStepBytes)) {
 		a.say(snapshot.ReasonMemoryHeld, snapshot.ResourceMemory,
-			fmt.Sprintf("Shown is the limit of %s that was published %s ago; the newest numbers would give %s, in at most a day.",
-				bytes(p.MemoryLimitBytes.V), duration(a.at.Sub(p.MemoryChanged)), bytes(n.MemoryLimitBytes.V)))
+			fmt.Sprintf("Shown are the request of %s and the limit of %s that were published %s ago; the newest numbers would give %s and %s, in at most a day.",
+				bytes(p.MemoryRequestBytes.V), bytes(p.MemoryLimitBytes.V), duration(a.at.Sub(p.MemoryChanged)), bytes(n.MemoryRequestBytes.V), bytes(n.MemoryLimitBytes.V)))
 	}
 }
 

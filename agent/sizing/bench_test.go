@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/slicewatch/slicewatch/agent/history"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 )
@@ -16,6 +19,11 @@ import (
 // most that their histories can take.
 func node(tb testing.TB) (*world, *snapshot.Snapshot) {
 	tb.Helper()
+	w := newWorld(nil, history.NewStore(history.Config{}), fullNode()...)
+	return w, w.seconds(90)
+}
+
+func fullNode() []*box {
 	var all []*box
 	for pod := range 110 {
 		for _, name := range []string{"app", "proxy"} {
@@ -25,8 +33,38 @@ func node(tb testing.TB) (*world, *snapshot.Snapshot) {
 			all = append(all, b)
 		}
 	}
-	w := newWorld(nil, history.NewStore(history.Config{}), all...)
-	return w, w.seconds(90)
+	return all
+}
+
+// A full node's hints are the same after a restart, once each was made again.
+func TestRestartOfAFullNode(t *testing.T) {
+	boxes, journal := fullNode(), &memoryJournal{}
+	w := newWorld(journal, history.NewStore(history.Config{}), boxes...)
+	before := map[string]*snapshot.Hint{}
+	for _, c := range w.seconds(90).Containers {
+		before[c.Identity.Pod+" "+c.Identity.Name] = new(*c.Hint)
+	}
+	w.Close()
+	store := history.NewStore(history.Config{})
+	if err := store.Load(journal.state); err != nil {
+		t.Fatal(err)
+	}
+	again := newWorld(journal, store, boxes...)
+	again.now = w.now
+	after := again.seconds(1 + len(boxes)/maxEvaluations) // it makes so many hints a second
+	if len(before) != 220 || len(after.Containers) != len(before) {
+		t.Fatalf("%d containers before, %d after", len(before), len(after.Containers))
+	}
+	for _, c := range after.Containers {
+		was := before[c.Identity.Pod+" "+c.Identity.Name]
+		if !was.CPURequestCores.Known || !was.MemoryLimitBytes.Known {
+			t.Fatalf("no hint before: %s", sentences(was))
+		}
+		ignored := cmpopts.IgnoreFields(snapshot.Reason{}, "Text", "Evidence")
+		if diff := cmp.Diff(was, c.Hint, ignored, cmpopts.IgnoreFields(snapshot.Hint{}, "Confidence")); diff != "" {
+			t.Errorf("%s/%s (-before +after):\n%s", c.Identity.Pod, c.Identity.Name, diff)
+		}
+	}
 }
 
 // BenchmarkSweep is what hints cost a sweep of 220 containers, hints that are

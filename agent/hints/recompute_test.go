@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hints
+
+import (
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/slicewatch/slicewatch/agent/history"
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+)
+
+// span is a number as a sentence tells it: what it may have been before it was
+// rounded for the reader.
+type span struct {
+	low, high float64
+	known     bool
+}
+
+func (s span) times(v float64) span { return span{s.low * v, s.high * v, s.known} }
+
+func (s span) atLeast(o span) span {
+	if !o.known {
+		return s
+	}
+	return span{max(s.low, o.low), max(s.high, o.high), true}
+}
+
+func (s span) atMost(o span) span {
+	if !o.known || !s.known {
+		return s
+	}
+	return span{min(s.low, o.low), min(s.high, o.high), true}
+}
+
+// has says whether an amount is what one gets from the span by rounding up.
+func (s span) has(q snapshot.Quantity, step float64) bool {
+	if !s.known || !q.Known {
+		return s.known == q.Known
+	}
+	const hair = 1e-9
+	return q.V >= roundUp(s.low, step)-hair*s.low && q.V <= roundUp(s.high, step)+hair*s.high
+}
+
+var spelled = regexp.MustCompile(`^([0-9.]+)(m|Ki|Mi|Gi|)$`)
+
+// read reads an amount of CPU or memory as words.go spells it.
+func read(t rapid.TB, text string) span {
+	parts := spelled.FindStringSubmatch(text)
+	if parts == nil {
+		t.Fatalf("%q is no amount", text)
+	}
+	v, err := strconv.ParseFloat(parts[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := map[string]float64{"m": 0.001, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "": 1}[parts[2]]
+	half := 0.5
+	switch {
+	case parts[2] == "m" && v < 10, parts[2] != "m" && v >= 10 && v < 100:
+		half = 0.05
+	case parts[2] != "m" && v < 10:
+		half = 0.005
+	}
+	return span{(v - half) * unit, (v + half) * unit, true}
+}
+
+// told finds the amounts in the sentences of a reason; none without that reason.
+func told(t rapid.TB, h snapshot.Hint, code snapshot.ReasonCode, pattern *regexp.Regexp) span {
+	var found span
+	for _, r := range h.Reasons {
+		if r.Code != code {
+			continue
+		}
+		if match := pattern.FindStringSubmatch(r.Text); match != nil {
+			found = found.atLeast(read(t, match[1]))
+		}
+	}
+	return found
+}
+
+const anAmount = `([0-9.]+(?:m|Ki|Mi|Gi|))`
+
+// What the sentences say around the amounts that count.
+var (
+	usedAtMost        = regexp.MustCompile(`used at most ` + anAmount + ` \(`)
+	newerUse          = regexp.MustCompile(`half-life of 6 h is ` + anAmount + `\.$`)
+	withHeadroom      = regexp.MustCompile(` = ` + anAmount + `\.$`)
+	rising            = regexp.MustCompile(`which makes ` + anAmount + `\.$`)
+	atOnce            = regexp.MustCompile(`at once needs ` + anAmount + ` in 99%`)
+	couldUse          = regexp.MustCompile(`could use, ` + anAmount + `\. Look`)
+	neededAtMost      = regexp.MustCompile(`needed at most ` + anAmount + `,`)
+	wasTooLow         = regexp.MustCompile(`a limit of ` + anAmount + ` was too low before`)
+	highest           = regexp.MustCompile(`14 days was ` + anAmount + `,`)
+	twice             = regexp.MustCompile(`the request: ` + anAmount + `\.$`)
+	nodeHas           = regexp.MustCompile(`The node has ` + anAmount + ` for pods`)
+	heldRequest       = regexp.MustCompile(`Shown is the request of ` + anAmount + ` `)
+	heldLimit         = regexp.MustCompile(`Shown is the limit of ` + anAmount + ` `)
+	thatIs            = regexp.MustCompile(`that is ` + anAmount + `\.$`)
+	afterKill         = regexp.MustCompile(`: ` + anAmount + `\.$`)
+	afterStrain       = regexp.MustCompile(`x 1\.15 = ` + anAmount + `\.$`)
+	heldMemoryLimit   = regexp.MustCompile(`limit of ` + anAmount + ` `)
+	heldMemoryRequest = regexp.MustCompile(`request of ` + anAmount + ` `)
+)
+
+// recomputeCPU follows docs/hints.md with the numbers of the sentences alone.
+func recomputeCPU(t rapid.TB, h snapshot.Hint) (request, limit span) {
+	say := func(code snapshot.ReasonCode, pattern *regexp.Regexp) span { return told(t, h, code, pattern) }
+	request = say(snapshot.ReasonCPUDemand, usedAtMost)
+	for _, later := range []span{
+		say(snapshot.ReasonCPULevelRose, newerUse),
+		say(snapshot.ReasonCPUHeadroom, withHeadroom),
+		say(snapshot.ReasonCPURising, rising),
+	} {
+		if later.known {
+			request = later
+		}
+	}
+	limit = say(snapshot.ReasonCPUThrottled, atOnce).
+		atLeast(say(snapshot.ReasonCPUSaturated, couldUse)).
+		atLeast(say(snapshot.ReasonCPUUnthrottled, neededAtMost)).
+		atLeast(say(snapshot.ReasonCPUUnthrottled, wasTooLow)).
+		atLeast(say(snapshot.ReasonCPUThrottled, wasTooLow)).
+		atLeast(say(snapshot.ReasonCPUSaturated, wasTooLow)).
+		atLeast(say(snapshot.ReasonCPUPeak, highest)).
+		atLeast(say(snapshot.ReasonCPULimitRatio, twice))
+	if Policy(h.Policy) == NoCPULimit {
+		limit = span{}
+	}
+	if raised := say(snapshot.ReasonCPURising, rising); Policy(h.Policy) == Guaranteed && raised.known {
+		limit = raised
+	}
+	if Policy(h.Policy) == Guaranteed && limit.known {
+		request = limit
+	}
+	most := say(snapshot.ReasonCPUNodeCap, nodeHas)
+	request, limit = request.atMost(most), limit.atMost(most)
+	if held := say(snapshot.ReasonCPUHeld, heldRequest); held.known {
+		request = held
+	}
+	if held := say(snapshot.ReasonCPUHeld, heldLimit); held.known {
+		limit = held
+	}
+	return request, limit
+}
+
+func recomputeMemory(t rapid.TB, h snapshot.Hint) (request, limit span) {
+	say := func(code snapshot.ReasonCode, pattern *regexp.Regexp) span { return told(t, h, code, pattern) }
+	need := say(snapshot.ReasonMemoryPeak, thatIs)
+	floor := say(snapshot.ReasonMemoryOOM, afterKill).atLeast(say(snapshot.ReasonMemoryPodOOM, afterKill))
+	for _, code := range []snapshot.ReasonCode{snapshot.ReasonMemoryPressure, snapshot.ReasonMemoryHigh, snapshot.ReasonMemoryRefaults} {
+		floor = floor.atLeast(say(code, afterStrain))
+	}
+	request, limit = need.atLeast(floor), need.atLeast(floor)
+	if Policy(h.Policy) == Burstable {
+		if need.known {
+			request = need
+		}
+		limit = request.times(2).atLeast(floor)
+	}
+	most := say(snapshot.ReasonMemoryNodeCap, nodeHas)
+	request, limit = request.atMost(most), limit.atMost(most)
+	if held := say(snapshot.ReasonMemoryHeld, heldMemoryLimit); held.known {
+		limit = held
+		request = say(snapshot.ReasonMemoryHeld, heldMemoryRequest)
+	}
+	return request, limit
+}
+
+func recomputable(t rapid.TB, h snapshot.Hint) {
+	request, limit := recomputeCPU(t, h)
+	if !request.has(h.CPURequestCores, cpuStepCores) {
+		t.Errorf("CPU request: the sentences give %v\n%s", request, describe(h))
+	}
+	if !limit.has(h.CPULimitCores, cpuStepCores) {
+		t.Errorf("CPU limit: the sentences give %v\n%s", limit, describe(h))
+	}
+	request, limit = recomputeMemory(t, h)
+	if !request.has(h.MemoryRequestBytes, memoryStepBytes) {
+		t.Errorf("memory request: the sentences give %v\n%s", request, describe(h))
+	}
+	if !limit.has(h.MemoryLimitBytes, memoryStepBytes) {
+		t.Errorf("memory limit: the sentences give %v\n%s", limit, describe(h))
+	}
+	above := h.CPULimitCores.Known && h.CPURequestCores.V > h.CPULimitCores.V || h.MemoryRequestBytes.V > h.MemoryLimitBytes.V
+	if apart := h.CPURequestCores != h.CPULimitCores || h.MemoryRequestBytes != h.MemoryLimitBytes; above || apart && Policy(h.Policy) == Guaranteed {
+		t.Errorf("request and limit do not go together:\n%s", describe(h))
+	}
+}
+
+// TestScenariosGiveTheAmounts does so for the stories that all sentences are held by.
+func TestScenariosGiveTheAmounts(t *testing.T) {
+	for _, s := range slices.Concat(cpuScenarios(), memoryScenarios(), strainScenarios()) {
+		t.Run(s.name, func(t *testing.T) {
+			recomputable(t, Advise(s.story.Series, s.facts, s.settings, s.story.now))
+		})
+	}
+}
+
+// TestSentencesGiveTheAmounts recomputes every amount from what its sentences say
+// and from the rules of docs/hints.md: as an operator would by hand.
+func TestSentencesGiveTheAmounts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := lives().Draw(t, "life")
+		facts := Facts{}
+		if rapid.Bool().Draw(t, "small node") {
+			facts.NodeCPUs, facts.NodeMemoryBytes = amount(rapid.Float64Range(0.5, 4).Draw(t, "node CPUs")), amount(rapid.Float64Range(256, 4096).Draw(t, "node Mi")*mi)
+		}
+		// Looked at now and then, so that older amounts stand.
+		s := begin()
+		looks := rapid.IntRange(1, 60).Draw(t, "looks every")
+		for i := range l.cores {
+			s.now = s.now.Add(l.step)
+			sample := history.Sample{At: s.now, Elapsed: l.step, CPUCores: history.Known(l.cores[i]), WorkingSetBytes: history.Known(l.memory[i])}
+			s.Add(sample)
+			if i < len(l.windows) {
+				w := l.windows[i]
+				w.Start, w.End = s.now.Add(-time.Minute), s.now
+				w.Saturated = w.Throttled > 550
+				s.AddWindow(w)
+			}
+			if i == l.oomAt {
+				s.killed(history.OOMContainer, l.oomLimit)
+			}
+			if i%looks == 0 {
+				recomputable(t, Advise(s.Series, facts, l.settings, s.now))
+			}
+		}
+		recomputable(t, Advise(s.Series, facts, l.settings, s.now))
+	})
+}
+
+// A test of the recomputation itself: numbers that are not those of the
+// sentences are found.
+func TestRecomputationFindsOtherAmounts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := begin().uses(day, 0.2, 100*mi)
+		h := Advise(s.Series, Facts{}, Settings{}, s.now)
+		request, limit := recomputeCPU(t, h)
+		memory, _ := recomputeMemory(t, h)
+		h.CPURequestCores.V += 2 * cpuStepCores
+		h.CPULimitCores.V -= 2 * cpuStepCores
+		h.MemoryRequestBytes.V += 2 * memoryStepBytes
+		if request.has(h.CPURequestCores, cpuStepCores) || limit.has(h.CPULimitCores, cpuStepCores) || memory.has(h.MemoryRequestBytes, memoryStepBytes) {
+			t.Error("it takes other amounts for those of the sentences")
+		}
+		if math.IsNaN(memory.low) || strings.TrimSpace(h.Policy) == "" {
+			t.Error("nothing was recomputed")
+		}
+	})
+}
+
+// Use that grows raises a Guaranteed container's request and limit together.
+func TestRisingKeepsGuaranteed(t *testing.T) {
+	s := begin().uses(3*day, 0.2, 100*mi)
+	settings := Settings{Policy: Guaranteed}
+	Advise(s.Series, Facts{}, settings, s.now)
+	rose := false
+	for level := range 8 {
+		s.uses(70*time.Minute, 0.22+0.03*float64(level), 100*mi)
+		h := Advise(s.Series, Facts{}, settings, s.now)
+		recomputable(t, h)
+		rose = rose || slices.ContainsFunc(h.Reasons, func(r snapshot.Reason) bool { return r.Code == snapshot.ReasonCPURising })
+	}
+	if !rose {
+		t.Error("the request never grew: this test finds nothing")
+	}
+}
