@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 
 	"github.com/slicewatch/slicewatch/test/kubernetes/pki"
 )
@@ -61,7 +62,7 @@ func TestAdoption(t *testing.T) {
 	}
 	pod := s.install(t, "--values", values)
 	agent, health := s.reader(pod, agentPort, client), s.reader(pod, healthPort, nil)
-	p := s.startPrometheus(t, agent, authority, serverName, s.token(t, "prometheus", audience))
+	p := s.startPrometheus(t, agent, authority, s.token(t, "prometheus", audience))
 	t.Run("scrapes", func(t *testing.T) {
 		await(t, "Prometheus to have scraped the agent", func(ctx context.Context) error {
 			series, err := p.samples(ctx, `slicewatch_container_info{node!=""}`)
@@ -136,7 +137,9 @@ func (s *stage) leftovers(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := dynamic.NewForConfig(s.REST)
+	quiet := rest.CopyConfig(s.REST)
+	quiet.WarningHandler = rest.NoWarnings{} // of kinds that are deprecated
+	client, err := dynamic.NewForConfig(quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
