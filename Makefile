@@ -115,7 +115,7 @@ image-test: image ## the same commit gives the same image: everything is built a
 
 # The Dockerfile's base image is made from this machine's Go, as there may be no registry.
 .PHONY: dockerfile-test
-dockerfile-test: ## buildah builds the Dockerfile for both architectures, as root and without a registry (5 CPU minutes)
+dockerfile-test: ## buildah builds the Dockerfile for both architectures, as root and without a registry (up to 5 CPU minutes)
 	SLICEWATCH_DOCKERFILE=1 go test -count=1 -timeout 30m -v ./test/dockerfile
 
 .PHONY: e2e

@@ -85,7 +85,7 @@ func (b builder) makeBase(t *testing.T) {
 	b.run(t, "copy", "--quiet", base, filepath.Join(box, "usr/bin/busybox"), "/bin/sh")
 	b.run(t, "copy", "--quiet", base, t.TempDir(), "/tmp")
 	b.run(t, "config", "--env", "PATH=/usr/local/go/bin:/bin", "--env", "HOME=/tmp", "--env", "GOTOOLCHAIN=local",
-		"--env", "GOPROXY=file:///modules,off", "--env", "GOSUMDB=off", base)
+		"--env", "GOPROXY=file:///modules,off", "--env", "GOSUMDB=off", "--env", "GOCACHE=/built", base)
 	b.run(t, "commit", "--quiet", base, baseImage)
 	b.run(t, "rm", base)
 }
@@ -108,7 +108,9 @@ func TestDockerfile(t *testing.T) {
 		t.Run(arch, func(t *testing.T) {
 			name := "slicewatch-" + arch
 			b.run(t, "build", "--isolation", "chroot", "--pull-never", "--quiet", "--platform", "linux/"+arch,
-				"--volume", modules+":/modules:ro", "--build-arg", "VERSION=v0.0.1-test", "--build-arg", "REVISION=abc", "--tag", name, root)
+				// Debian 12's buildah does not know what it builds on, which BuildKit tells.
+				"--build-arg", "BUILDPLATFORM=linux/"+runtime.GOARCH,
+				"--volume", modules+":/modules:ro", "--volume", goEnv(t, "GOCACHE")+":/built", "--build-arg", "VERSION=v0.0.1-test", "--build-arg", "REVISION=abc", "--tag", name, root)
 			b.checkImage(t, name, arch, machine)
 		})
 	}

@@ -79,14 +79,16 @@ func sight(s Scrape, nameless map[string]bool, found map[string]sighting) error 
 			nameless[bareID(info.Labels["container_id"])] = true
 			continue
 		}
-		named[info.Labels["pod"]] = info
+		named[info.Labels["uid"]] = info
 	}
 	exported := map[string]bool{}
 	for _, one := range s.Named("slicewatch_pod_memory_usage_bytes") {
 		exported[one.Labels["pod"]] = true
 	}
 	for pod, seen := range found {
-		info, here := named[pod]
+		// By its UID: what ended is exported for a while, and a pod of an earlier
+		// run had the same name.
+		info, here := named[seen.uid]
 		switch {
 		case seen.named != 0:
 		case here:
@@ -109,6 +111,8 @@ type clocks struct {
 	mu      sync.Mutex
 	starts  map[string]float64 // by container id, as containerd says
 	reports map[string]float64 // by pod, when the API server first said the container's id
+	events  int                // of containerd, of any kind
+	ended   error              // why they ended
 }
 
 // startClocks follows containerd's events and the API server until the test
@@ -155,6 +159,9 @@ func (c *clocks) followRuntime(events io.Reader) {
 	lines := bufio.NewScanner(events)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
+		c.mu.Lock()
+		c.events++
+		c.mu.Unlock()
 		parts := runtimeEvent.FindStringSubmatch(lines.Text())
 		if parts == nil {
 			continue
@@ -170,6 +177,9 @@ func (c *clocks) followRuntime(events io.Reader) {
 		c.starts[task.ID] = seconds(at)
 		c.mu.Unlock()
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = lines.Err()
 }
 
 func (c *clocks) report(pod *corev1.Pod, at time.Time) {
@@ -188,10 +198,11 @@ func (c *clocks) told(t *testing.T, pod string) float64 {
 	return c.get(t, c.reports, pod, "the API server")
 }
 
-// get waits a moment: what is asked for may still be on its way.
+// get waits: a container has its names before it is started, which takes an
+// emulated node ten seconds.
 func (c *clocks) get(t *testing.T, from map[string]float64, key, who string) float64 {
 	t.Helper()
-	for range 100 {
+	for range 1200 {
 		c.mu.Lock()
 		at := from[key]
 		c.mu.Unlock()
@@ -200,7 +211,7 @@ func (c *clocks) get(t *testing.T, from map[string]float64, key, who string) flo
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	t.Fatalf("%s did not say when %s started", who, key)
+	t.Fatalf("%s did not say when %s started; %d events of containerd were seen, which ended with %v", who, key, c.events, c.ended)
 	return 0
 }
 
@@ -212,7 +223,7 @@ func TestSight(t *testing.T) {
 	}
 	info := func(namespace, pod, id string) Series {
 		return Series{Name: "slicewatch_container_info", Labels: map[string]string{
-			"namespace": namespace, "pod": pod, "container": "main", "container_id": id,
+			"namespace": namespace, "pod": pod, "uid": "u", "container": "main", "container_id": id,
 		}}
 	}
 	nameless, found := map[string]bool{}, map[string]sighting{"a": {uid: "u"}}

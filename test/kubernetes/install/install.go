@@ -53,7 +53,9 @@ func Agent(ctx context.Context, c *cluster.Cluster, log *slog.Logger) error {
 	}
 	replace := err == nil
 	target := "daemonset/" + DaemonSet
-	if err := c.Kubectl(ctx, nil, os.Stderr, "apply", "--server-side", "--kustomize", filepath.Join(overlay, "overlay")); err != nil {
+	if err := c.Kubectl(ctx, nil, os.Stderr, "apply", "--server-side",
+		// A check that was interrupted leaves its own settings.
+		"--force-conflicts", "--kustomize", filepath.Join(overlay, "overlay")); err != nil {
 		return fmt.Errorf("apply the agent's manifests: %w", err)
 	}
 	if replace {

@@ -33,8 +33,7 @@ func lifeWords(app *kingpin.Application, config *cluster.Config) []word {
 	build := app.Command("build", "Build all programs that the cache does not have.")
 	up := app.Command("up", "Build what is missing, start the cluster, wait until the node is Ready.")
 	down := app.Command("down", "Stop the cluster.")
-	test := app.Command("test", "Start a cluster, install the agent, run the workloads, run all checks, stop the cluster.")
-	keep := test.Flag("keep", "Leave the cluster running.").Bool()
+	test := app.Command("test", "Run the workloads, install the agent, run all checks, on the running cluster or on one that is stopped afterwards.")
 	adopt := app.Command("test-install", "Check the Helm chart and the image on the running cluster, or on one that is stopped afterwards.")
 	for _, clause := range []*kingpin.CmdClause{up, test, adopt} {
 		clause.Flag("arch", "The node's architecture.").Default("arm64").EnumVar(&config.Arch, "arm64", "amd64")
@@ -42,6 +41,10 @@ func lifeWords(app *kingpin.Application, config *cluster.Config) []word {
 			EnumVar(&config.Driver, cluster.DriverSystemd, cluster.DriverCgroupfs)
 		clause.Flag("cpus", "The node's processors.").Default("2").IntVar(&config.CPUs)
 		clause.Flag("memory-mib", "The node's memory.").Default("3072").IntVar(&config.MemoryMiB)
+	}
+	keep := false
+	for _, clause := range []*kingpin.CmdClause{test, adopt} {
+		clause.Flag("keep", "Leave the cluster running.").BoolVar(&keep)
 	}
 	up.Flag("without-node", "Start the control plane only.").BoolVar(&config.WithoutNode)
 	return []word{
@@ -57,8 +60,8 @@ func lifeWords(app *kingpin.Application, config *cluster.Config) []word {
 			return err
 		}},
 		{clause: down, run: func(ctx context.Context) error { return cluster.Down(ctx, *config) }},
-		{clause: test, run: func(ctx context.Context) error { return runChecks(ctx, *config, *keep) }},
-		{clause: adopt, run: func(ctx context.Context) error { return runAdoption(ctx, *config) }},
+		{clause: test, run: func(ctx context.Context) error { return runChecks(ctx, *config, keep) }},
+		{clause: adopt, run: func(ctx context.Context) error { return runAdoption(ctx, *config, keep) }},
 	}
 }
 
@@ -99,47 +102,48 @@ func useWords(app *kingpin.Application, config *cluster.Config) []word {
 }
 
 // runChecks is the whole end-to-end test.
-func runChecks(ctx context.Context, config cluster.Config, keep bool) (err error) {
+func runChecks(ctx context.Context, config cluster.Config, keep bool) error {
 	if err := checkOlderRuntime(ctx, config); err != nil {
 		return err
 	}
-	c, err := cluster.Up(ctx, config)
-	if !keep {
-		defer func() {
-			// Also after an interrupt nothing may stay behind.
-			err = errors.Join(err, cluster.Down(context.WithoutCancel(ctx), config))
-		}()
+	return onCluster(ctx, config, keep, func(c *cluster.Cluster) error {
+		// The agent comes last: it looks at every cgroup once a second, which an
+		// emulated processor that starts pods feels.
+		if err := workloads.Run(ctx, c, config.Log); err != nil {
+			return err
+		}
+		if err := install.Agent(ctx, c, config.Log); err != nil {
+			return err
+		}
+		return goTest(ctx, "test/kubernetes/checks", checks.RequiredEnv+"=1")
+	})
+}
+
+// runAdoption needs no workloads and brings its agents itself.
+func runAdoption(ctx context.Context, config cluster.Config, keep bool) error {
+	if os.Getenv(adoption.HelmEnv) == "" {
+		return fmt.Errorf("%s does not say where Helm is: run `make install-test`", adoption.HelmEnv)
+	}
+	return onCluster(ctx, config, keep, func(*cluster.Cluster) error { return goTest(ctx, "test/kubernetes/adoption") })
+}
+
+// onCluster does something with the cluster that runs, or with one that it
+// starts, and stops in the end unless it is to be kept.
+func onCluster(ctx context.Context, config cluster.Config, keep bool, do func(*cluster.Cluster) error) (err error) {
+	c, err := cluster.Open(config)
+	if errors.Is(err, cluster.ErrNone) {
+		if !keep {
+			defer func() {
+				// Also after an interrupt nothing may stay behind.
+				err = errors.Join(err, cluster.Down(context.WithoutCancel(ctx), config))
+			}()
+		}
+		c, err = cluster.Up(ctx, config)
 	}
 	if err != nil {
 		return err
 	}
-	// The agent comes last: it looks at every cgroup once a second, which an
-	// emulated processor that starts pods feels.
-	if err := workloads.Run(ctx, c, config.Log); err != nil {
-		return err
-	}
-	if err := install.Agent(ctx, c, config.Log); err != nil {
-		return err
-	}
-	return goTest(ctx, "test/kubernetes/checks", checks.RequiredEnv+"=1")
-}
-
-// runAdoption needs no workloads and brings its agents itself.
-func runAdoption(ctx context.Context, config cluster.Config) (err error) {
-	if os.Getenv(adoption.HelmEnv) == "" {
-		return fmt.Errorf("%s does not say where Helm is: run `make install-test`", adoption.HelmEnv)
-	}
-	if _, err := cluster.Open(config); errors.Is(err, cluster.ErrNone) {
-		defer func() {
-			err = errors.Join(err, cluster.Down(context.WithoutCancel(ctx), config))
-		}()
-		if _, err := cluster.Up(ctx, config); err != nil {
-			return err
-		}
-	} else if err != nil {
-		return err
-	}
-	return goTest(ctx, "test/kubernetes/adoption")
+	return do(c)
 }
 
 // goTest runs the tests of a package of the product's module.
