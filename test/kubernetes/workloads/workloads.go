@@ -135,11 +135,16 @@ func start(ctx context.Context, c *cluster.Cluster, log *slog.Logger) error {
 	return context.Cause(ctx)
 }
 
-// startOne applies one object and returns when its pod runs.
+// startOne applies one object, unless its pod runs already and may have been
+// resized, and returns when its pod runs.
 func startOne(ctx context.Context, c *cluster.Cluster, log *slog.Logger, manifest []byte) error {
 	var object metav1.PartialObjectMetadata
 	if err := yaml.Unmarshal(manifest, &object); err != nil {
 		return err
+	}
+	found, err := c.API.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + node.Name})
+	if err == nil && len(missingOf(object.Name, found.Items)) == 0 {
+		return nil
 	}
 	if err := apply(ctx, c, manifest); err != nil {
 		return fmt.Errorf("apply %s: %w", object.Name, err)
