@@ -58,8 +58,9 @@ type lifecycle struct {
 	// closed are cgroups whose account was closed without their death, with the
 	// sweep of it: should the death still come, it is too late.
 	closed  map[uint64]uint64
-	up      bool            // births and deaths are told
-	tallies [2]events.Tally // lifecycle, OOM: as of the last sweep
+	late    map[uint64]*lateAccount // by cgroup id
+	up      bool                    // births and deaths are told
+	tallies [2]events.Tally         // lifecycle, OOM: as of the last sweep
 }
 
 // taker takes events on behalf of a sampler.
@@ -106,9 +107,21 @@ func (t taker) OnDeath(d *events.Death) {
 		delete(s.lifecycle.births, d.ID)
 		return
 	}
-	s.takeFinal(m, d)
+	s.takeFinal(m, &d.Final, d.Time)
+	m.final = true
 	if !m.gone.IsZero() {
 		s.end(m, d.Time)
+	}
+}
+
+// OnLate takes over what was used after a death.
+func (t taker) OnLate(l *events.Late) {
+	if m := t.s.members[l.ID]; m != nil {
+		t.s.takeFinal(m, &l.Final, l.Time)
+		return
+	}
+	if a := t.s.lifecycle.late[l.ID]; a != nil {
+		t.s.addLate(a, &l.Final)
 	}
 }
 
@@ -121,8 +134,8 @@ func (t taker) OnKill(k *events.Kill) {
 
 // takeFinal lets the last counters stand for the reading. What they do not have
 // stays as it was read last.
-func (s *Sampler) takeFinal(m *member, d *events.Death) {
-	final := d.Final
+func (s *Sampler) takeFinal(m *member, told *cgroupfs.Reading, at time.Time) {
+	final := *told
 	if usage, ok := final.Get(cgroupfs.CPUUsage); ok {
 		// How the time is split is estimated: neither part may fall.
 		system, _ := final.Get(cgroupfs.CPUSystem)
@@ -145,7 +158,7 @@ func (s *Sampler) takeFinal(m *member, d *events.Death) {
 			m.reading.Unset(f)
 		}
 	}
-	m.read, m.readAt, m.final = true, d.Time, true
+	m.read, m.readAt = true, at
 }
 
 // brief accounts for a cgroup that was gone before the tree could show it.
@@ -160,7 +173,8 @@ func (s *Sampler) brief(d *events.Death) {
 		return
 	}
 	m := &member{cgroup: c, watched: true, born: b.told.Time}
-	s.takeFinal(m, d)
+	s.takeFinal(m, &d.Final, d.Time)
+	m.final = true
 	s.end(m, d.Time)
 }
 
@@ -281,6 +295,7 @@ func (s *Sampler) settleLifecycle(now time.Time) {
 			delete(s.lifecycle.closed, id)
 		}
 	}
+	s.lifecycle.forgetLate(s.counts.sweeps)
 	s.reportLost()
 }
 
@@ -333,7 +348,7 @@ func (s *Sampler) reportLost() {
 }
 
 func (l *lifecycle) init(from Events) {
-	l.births, l.closed = map[uint64]*birth{}, map[uint64]uint64{}
+	l.births, l.closed, l.late = map[uint64]*birth{}, map[uint64]uint64{}, map[uint64]*lateAccount{}
 	if from == nil {
 		return
 	}

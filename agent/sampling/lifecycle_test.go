@@ -38,6 +38,8 @@ func (e *teller) Drain(to events.Handler) int {
 			to.OnBirth(&event)
 		case events.Death:
 			to.OnDeath(&event)
+		case events.Late:
+			to.OnLate(&event)
 		case events.Kill:
 			to.OnKill(&event)
 		}

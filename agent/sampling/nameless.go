@@ -61,6 +61,7 @@ func (s *Sampler) adopt(n nameless, id *snapshot.ContainerIdentity) {
 	if to == nil {
 		return
 	}
+	s.lifecycle.moveLate(n.cgroup.ID, to)
 	t := s.tracks[n.series.Number()]
 	delete(s.tracks, n.series.Number())
 	have := s.tracks[to.Number()]

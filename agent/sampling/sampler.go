@@ -343,6 +343,7 @@ func (s *Sampler) end(m *member, now time.Time) {
 	s.endDurations(m)
 	s.recordEnd(m, now)
 	if m.inc != nil {
+		s.awaitLate(m)
 		s.cfg.Book.Close(m.inc, now)
 		s.ended = true
 	}

@@ -17,6 +17,7 @@ const (
 	kindBirth = 1
 	kindDeath = 2
 	kindKill  = 3
+	kindLate  = 4
 )
 
 // enum part.
@@ -42,6 +43,7 @@ type decoder struct {
 
 	birth programBirth
 	death programDeath
+	late  programLate
 	kill  programKill
 }
 
@@ -65,6 +67,13 @@ func (d *decoder) decode(record []byte, to Handler) error {
 			return fmt.Errorf("decode a death: %w", err)
 		}
 		to.OnDeath(d.asDeath())
+	case kindLate:
+		if err := fill(record, &d.late); err != nil {
+			return fmt.Errorf("decode what came after a death: %w", err)
+		}
+		late := &Late{Time: d.time(d.late.TimeNs), ID: d.late.Id}
+		setCPU(&late.Final, d.late.Parts, (*programCpuTimes)(&d.late.Cpu))
+		to.OnLate(late)
 	case kindKill:
 		if err := fill(record, &d.kill); err != nil {
 			return fmt.Errorf("decode a kill: %w", err)
@@ -113,7 +122,7 @@ func (d *decoder) asKill() *Kill {
 func (d *decoder) asDeath() *Death {
 	raw := &d.death
 	death := &Death{Time: d.time(raw.TimeNs), ID: raw.Id, ParentID: raw.Parent, Name: text(raw.Name[:])}
-	d.setCPU(&death.Final)
+	setCPU(&death.Final, raw.Parts, (*programCpuTimes)(&raw.Cpu))
 	if raw.Parts&partMemory != 0 {
 		d.setMemory(&death.Final)
 	}
@@ -126,11 +135,10 @@ const (
 	noQuota = ^uint64(0)
 )
 
-func (d *decoder) setCPU(r *cgroupfs.Reading) {
-	raw := &d.death
-	if raw.Parts&(partPending|partGroupTime) != 0 {
+func setCPU(r *cgroupfs.Reading, parts uint32, raw *programCpuTimes) {
+	if parts&(partPending|partGroupTime) != 0 {
 		usage := raw.UsageNs
-		if raw.Parts&partGroupTime != 0 {
+		if parts&partGroupTime != 0 {
 			// What was added up lacks what cgroups below it used and had not
 			// yet handed on; the scheduler's sum lacks real-time tasks.
 			usage = max(usage, raw.GroupNs)
@@ -140,7 +148,7 @@ func (d *decoder) setCPU(r *cgroupfs.Reading) {
 		r.Set(cgroupfs.CPUUser, user/microNs)
 		r.Set(cgroupfs.CPUSystem, system/microNs)
 	}
-	if raw.Parts&partBandwidth == 0 {
+	if parts&partBandwidth == 0 {
 		return
 	}
 	r.Set(cgroupfs.CPUPeriods, raw.Periods)
@@ -159,7 +167,7 @@ func (d *decoder) setCPU(r *cgroupfs.Reading) {
 // divide splits CPU time in the ratio of what was sampled at ticks, neither
 // part below what cpu.stat showed before: kernel/sched/cputime.c,
 // cputime_adjust.
-func divide(usage uint64, raw *programDeath) (user, system uint64) {
+func divide(usage uint64, raw *programCpuTimes) (user, system uint64) {
 	switch sampled := raw.UserNs + raw.SystemNs; {
 	case raw.SystemNs == 0:
 		system = 0

@@ -19,6 +19,7 @@ type told struct{ events []any }
 
 func (s *told) OnBirth(b *Birth) { s.events = append(s.events, *b) }
 func (s *told) OnDeath(d *Death) { s.events = append(s.events, *d) }
+func (s *told) OnLate(l *Late)   { s.events = append(s.events, *l) }
 func (s *told) OnKill(k *Kill)   { s.events = append(s.events, *k) }
 
 func encode(t testing.TB, record any) []byte {
@@ -46,9 +47,14 @@ func TestDecode(t *testing.T) {
 	copy(kill.Comm[:], "java")
 	copy(kill.TriggerComm[:], "sixteen bytes...")
 	global := programKill{Kind: kindKill, Flags: flagLimitKnown | flagGlobal, Tgid: 1}
+	late := programLate{Kind: kindLate, Parts: partGroupTime, TimeNs: 4e9, Id: 7, Cpu: programCpuTimes{GroupNs: 9000}}
+	var lateCPU cgroupfs.Reading
+	lateCPU.Set(cgroupfs.CPUUsage, 9)
+	lateCPU.Set(cgroupfs.CPUUser, 9)
+	lateCPU.Set(cgroupfs.CPUSystem, 0)
 	var got told
 	d := newDecoder()
-	for _, record := range []any{birth, kill, global} {
+	for _, record := range []any{birth, kill, global, late} {
 		if err := d.decode(encode(t, record), &got); err != nil {
 			t.Fatal(err)
 		}
@@ -63,8 +69,9 @@ func TestDecode(t *testing.T) {
 			AnonBytes: 20480, FileBytes: 16384, ShmemBytes: 12288, SwapBytes: 8192, OOMScoreAdj: -997,
 		},
 		Kill{Time: booted, PID: 1, LimitKnown: true, Global: true},
+		Late{Time: booted.Add(4 * time.Second), ID: 7, Final: lateCPU},
 	}
-	if diff := cmp.Diff(want, got.events); diff != "" {
+	if diff := cmp.Diff(want, got.events, cmp.AllowUnexported(cgroupfs.Reading{})); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
@@ -94,12 +101,14 @@ func TestDecodeRefuses(t *testing.T) {
 func TestFinal(t *testing.T) {
 	all := programDeath{
 		Kind: kindDeath, Parts: partPending | partGroupTime | partBandwidth | partMemory,
-		UsageNs: 5_000_999, GroupNs: 4_000_000, UserNs: 30, SystemNs: 10,
-		Periods: 9, ThrottledPeriods: 2, ThrottledNs: 3999, Bursts: 1, BurstNs: 2000, QuotaNs: 50_000_000, PeriodNs: 100_000_000,
+		Cpu: programCpuTimes{
+			UsageNs: 5_000_999, GroupNs: 4_000_000, UserNs: 30, SystemNs: 10,
+			Periods: 9, ThrottledPeriods: 2, ThrottledNs: 3999, Bursts: 1, BurstNs: 2000, QuotaNs: 50_000_000, PeriodNs: 100_000_000,
+		},
 		PeakPages: 3, MaxPages: 4, OomGroup: 1,
 		MemoryEvents: [6]uint64{1, 2, 3, 4, 5, 6}, LocalEvents: [6]uint64{7, 8, 9, 10, 11, 12}, SwapEvents: [3]uint64{13, 14, 15},
 	}
-	unlimited := programDeath{Parts: partBandwidth | partMemory, QuotaNs: noQuota, PeriodNs: 100_000_000, MaxPages: (1<<63 - 1) / 4096}
+	unlimited := programDeath{Parts: partBandwidth | partMemory, Cpu: programCpuTimes{QuotaNs: noQuota, PeriodNs: 100_000_000}, MaxPages: (1<<63 - 1) / 4096}
 	for name, test := range map[string]struct {
 		raw  programDeath
 		want map[cgroupfs.Field]uint64
@@ -117,10 +126,10 @@ func TestFinal(t *testing.T) {
 		"no limits": {unlimited, map[cgroupfs.Field]uint64{
 			cgroupfs.CPUQuota: cgroupfs.Unlimited, cgroupfs.CPUPeriod: 100_000, cgroupfs.MemoryMax: cgroupfs.Unlimited,
 		}, []cgroupfs.Field{cgroupfs.CPUUsage, cgroupfs.CPUUser}},
-		"no controllers": {programDeath{Parts: partPending, UsageNs: 7000}, map[cgroupfs.Field]uint64{
+		"no controllers": {programDeath{Parts: partPending, Cpu: programCpuTimes{UsageNs: 7000}}, map[cgroupfs.Field]uint64{
 			cgroupfs.CPUUsage: 7, cgroupfs.CPUUser: 7, cgroupfs.CPUSystem: 0,
 		}, []cgroupfs.Field{cgroupfs.CPUPeriods, cgroupfs.MemoryPeak, cgroupfs.MemoryEventOOM}},
-		"what cgroups below it used": {programDeath{Parts: partPending | partGroupTime, UsageNs: 1000, GroupNs: 9000}, map[cgroupfs.Field]uint64{
+		"what cgroups below it used": {programDeath{Parts: partPending | partGroupTime, Cpu: programCpuTimes{UsageNs: 1000, GroupNs: 9000}}, map[cgroupfs.Field]uint64{
 			cgroupfs.CPUUsage: 9,
 		}, nil},
 	} {
@@ -143,16 +152,16 @@ func TestFinal(t *testing.T) {
 func TestDivide(t *testing.T) {
 	for name, test := range map[string]struct {
 		usage        uint64
-		raw          programDeath
+		raw          programCpuTimes
 		user, system uint64
 	}{
-		"nothing sampled":          {100, programDeath{}, 100, 0},
-		"only user":                {100, programDeath{UserNs: 5}, 100, 0},
-		"only system":              {100, programDeath{SystemNs: 5}, 0, 100},
-		"in proportion":            {100, programDeath{UserNs: 6, SystemNs: 2}, 75, 25},
-		"system shown before":      {100, programDeath{UserNs: 6, SystemNs: 2, ShownSystemNs: 40}, 60, 40},
-		"user shown before":        {100, programDeath{UserNs: 2, SystemNs: 6, ShownUserNs: 30}, 30, 70},
-		"more shown than there is": {100, programDeath{UserNs: 1, SystemNs: 1, ShownUserNs: 300, ShownSystemNs: 300}, 100, 0},
+		"nothing sampled":          {100, programCpuTimes{}, 100, 0},
+		"only user":                {100, programCpuTimes{UserNs: 5}, 100, 0},
+		"only system":              {100, programCpuTimes{SystemNs: 5}, 0, 100},
+		"in proportion":            {100, programCpuTimes{UserNs: 6, SystemNs: 2}, 75, 25},
+		"system shown before":      {100, programCpuTimes{UserNs: 6, SystemNs: 2, ShownSystemNs: 40}, 60, 40},
+		"user shown before":        {100, programCpuTimes{UserNs: 2, SystemNs: 6, ShownUserNs: 30}, 30, 70},
+		"more shown than there is": {100, programCpuTimes{UserNs: 1, SystemNs: 1, ShownUserNs: 300, ShownSystemNs: 300}, 100, 0},
 	} {
 		user, system := divide(test.usage, &test.raw)
 		if user != test.user || system != test.system {
@@ -162,7 +171,7 @@ func TestDivide(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, record := range []any{programBirth{Kind: kindBirth}, programDeath{Kind: kindDeath, Parts: 15}, programKill{Kind: kindKill}} {
+	for _, record := range []any{programBirth{Kind: kindBirth}, programDeath{Kind: kindDeath, Parts: 15}, programLate{Kind: kindLate, Parts: 7}, programKill{Kind: kindKill}} {
 		f.Add(encode(f, record))
 	}
 	f.Add([]byte{})

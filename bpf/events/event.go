@@ -39,6 +39,17 @@ type Death struct {
 	Final cgroupfs.Reading
 }
 
+// Late is what a cgroup's CPU counters say some time after its Death, if that
+// is more. Up to Linux 6.18 a task counts as gone before it has left its CPU for
+// good, and its cgroup can be removed in between: what the task uses until then
+// is charged all the same. Each of its tasks may bring one.
+type Late struct {
+	Time time.Time
+	ID   uint64
+	// Final has those of Death's Final that are the CPU controller's.
+	Final cgroupfs.Reading
+}
+
 // Place is a cgroup, and which ones it is below.
 type Place struct {
 	ID uint64
@@ -98,6 +109,7 @@ const (
 type Handler interface {
 	OnBirth(*Birth)
 	OnDeath(*Death)
+	OnLate(*Late)
 	OnKill(*Kill)
 }
 

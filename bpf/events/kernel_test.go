@@ -66,11 +66,13 @@ func idOf(t testing.TB, dir string) uint64 {
 type recorder struct {
 	births []events.Birth
 	deaths []events.Death
+	late   []events.Late
 	kills  []events.Kill
 }
 
 func (r *recorder) OnBirth(b *events.Birth) { r.births = append(r.births, *b) }
 func (r *recorder) OnDeath(d *events.Death) { r.deaths = append(r.deaths, *d) }
+func (r *recorder) OnLate(l *events.Late)   { r.late = append(r.late, *l) }
 func (r *recorder) OnKill(k *events.Kill)   { r.kills = append(r.kills, *k) }
 
 func TestProgramsAttach(t *testing.T) {

@@ -34,7 +34,7 @@ func TestLayoutsAreThoseOfTheObjects(t *testing.T) {
 			t.Fatalf("%s: %v", object, err)
 		}
 		for name, of := range map[string]any{
-			"birth": programBirth{}, "death": programDeath{}, "kill": programKill{}, "tally": programTally{},
+			"birth": programBirth{}, "death": programDeath{}, "late": programLate{}, "kill": programKill{}, "tally": programTally{},
 		} {
 			var c *btf.Struct
 			if err := spec.Types.TypeByName(name, &c); err != nil {
@@ -82,7 +82,7 @@ func compareLayout(t *testing.T, where string, c *btf.Struct, g reflect.Type) {
 func compareEnums(t *testing.T, object string, types *btf.Spec) {
 	t.Helper()
 	for enum, values := range map[string]map[string]uint64{
-		"kind": {"KIND_BIRTH": kindBirth, "KIND_DEATH": kindDeath, "KIND_KILL": kindKill},
+		"kind": {"KIND_BIRTH": kindBirth, "KIND_DEATH": kindDeath, "KIND_KILL": kindKill, "KIND_LATE": kindLate},
 		"part": {"PART_PENDING": partPending, "PART_GROUP_TIME": partGroupTime, "PART_BANDWIDTH": partBandwidth, "PART_MEMORY": partMemory},
 		"flag": {"FLAG_LIMIT_KNOWN": flagLimitKnown, "FLAG_GLOBAL": flagGlobal, "FLAG_GROUP": flagGroup},
 	} {

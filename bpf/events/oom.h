@@ -79,9 +79,6 @@ int oom_ends_kprobe(struct pt_regs *context)
 	return end_incident();
 }
 
-/* The deepest a cgroup may be for its ancestors to be looked through. */
-#define MAX_DEPTH 32
-
 static __always_inline void take_place(struct place *to, struct cgroup *cgroup)
 {
 	u64 top = kubepods_id();

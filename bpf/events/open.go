@@ -91,7 +91,7 @@ func newLoader(cfg Config) (*loader, error) {
 	}
 	// These variables are there for the sake of their types only.
 	delete(spec.Maps, ".bss")
-	for _, name := range []string{programVarBirthType, programVarDeathType, programVarKillType} {
+	for _, name := range []string{programVarBirthType, programVarDeathType, programVarLateType, programVarCpuTimesType, programVarKillType} {
 		delete(spec.Variables, name)
 	}
 	size := ringSize(cfg.RingBytes)
@@ -100,7 +100,7 @@ func newLoader(cfg Config) (*loader, error) {
 		spec: spec, types: types, maps: map[string]*ebpf.Map{},
 		cpus: uint32(cpus), lifecycleRoom: size - size/4, perCPU: true,
 	}
-	for _, name := range []string{programMapRing, programMapTallies, programMapKubepods, programMapIncidents, programMapLastKills, programMapTold} {
+	for _, name := range []string{programMapRing, programMapTallies, programMapKubepods, programMapIncidents, programMapLastKills, programMapTold, programMapToldTimes} {
 		m, err := ebpf.NewMap(spec.Maps[name])
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("make the map %s: %w", name, err), closeMaps(l.maps))
@@ -227,6 +227,12 @@ func (r *Reader) attachLifecycle(l *loader) {
 	status.Err = l.attach(Lifecycle, &r.lifecycle,
 		rawTracepoint(programProgCgroupDied, "cgroup_rmdir"),
 		rawTracepoint(programProgCgroupBorn, "cgroup_mkdir"))
+	if status.Err == nil {
+		status.Err = l.attach(Lifecycle, &r.lifecycle, rawTracepoint(programProgTaskGone, "sched_process_free"))
+		if status.Err != nil {
+			status.Without = "what the tasks of a container still use while its cgroup is being removed is not counted: a thousandth of a short one's CPU time"
+		}
+	}
 	status.How = r.lifecycle.how()
 }
 

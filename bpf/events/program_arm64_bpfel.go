@@ -23,13 +23,8 @@ type programBirth struct {
 	Name   [128]uint8
 }
 
-type programDeath struct {
+type programCpuTimes struct {
 	_                structs.HostLayout
-	Kind             uint32
-	Parts            uint32
-	TimeNs           uint64
-	Id               uint64
-	Parent           uint64
 	UsageNs          uint64
 	UserNs           uint64
 	SystemNs         uint64
@@ -43,13 +38,23 @@ type programDeath struct {
 	BurstNs          uint64
 	QuotaNs          uint64
 	PeriodNs         uint64
-	PeakPages        uint64
-	MaxPages         uint64
-	OomGroup         uint64
-	MemoryEvents     [6]uint64
-	LocalEvents      [6]uint64
-	SwapEvents       [3]uint64
-	Name             [128]uint8
+}
+
+type programDeath struct {
+	_            structs.HostLayout
+	Kind         uint32
+	Parts        uint32
+	TimeNs       uint64
+	Id           uint64
+	Parent       uint64
+	Cpu          programCpuTimes
+	PeakPages    uint64
+	MaxPages     uint64
+	OomGroup     uint64
+	MemoryEvents [6]uint64
+	LocalEvents  [6]uint64
+	SwapEvents   [3]uint64
+	Name         [128]uint8
 }
 
 type programKill struct {
@@ -82,6 +87,15 @@ type programKill struct {
 	TriggerComm [16]uint8
 }
 
+type programLate struct {
+	_      structs.HostLayout
+	Kind   uint32
+	Parts  uint32
+	TimeNs uint64
+	Id     uint64
+	Cpu    programCpuTimes
+}
+
 type programTally struct {
 	_      structs.HostLayout
 	Lost   uint64
@@ -99,6 +113,7 @@ const (
 	programMapRing             = "ring"
 	programMapTallies          = "tallies"
 	programMapTold             = "told"
+	programMapToldTimes        = "told_times"
 	programProgCgroupBorn      = "cgroup_born"
 	programProgCgroupDied      = "cgroup_died"
 	programProgOomBegins       = "oom_begins"
@@ -106,12 +121,15 @@ const (
 	programProgOomEnds         = "oom_ends"
 	programProgOomEndsKprobe   = "oom_ends_kprobe"
 	programProgOomVictim       = "oom_victim"
+	programProgTaskGone        = "task_gone"
 	programVarBirthType        = "birth_type"
+	programVarCpuTimesType     = "cpu_times_type"
 	programVarCpus             = "cpus"
 	programVarDeathType        = "death_type"
 	programVarHaveIncidents    = "have_incidents"
 	programVarHavePerCpu       = "have_per_cpu"
 	programVarKillType         = "kill_type"
+	programVarLateType         = "late_type"
 	programVarLifecycleRoom    = "lifecycle_room"
 )
 
@@ -164,6 +182,7 @@ type programProgramSpecs struct {
 	OomEnds         *ebpf.ProgramSpec `ebpf:"oom_ends"`
 	OomEndsKprobe   *ebpf.ProgramSpec `ebpf:"oom_ends_kprobe"`
 	OomVictim       *ebpf.ProgramSpec `ebpf:"oom_victim"`
+	TaskGone        *ebpf.ProgramSpec `ebpf:"task_gone"`
 }
 
 // programMapSpecs contains maps before they are loaded into the kernel.
@@ -176,6 +195,7 @@ type programMapSpecs struct {
 	Ring      *ebpf.MapSpec `ebpf:"ring"`
 	Tallies   *ebpf.MapSpec `ebpf:"tallies"`
 	Told      *ebpf.MapSpec `ebpf:"told"`
+	ToldTimes *ebpf.MapSpec `ebpf:"told_times"`
 }
 
 // programVariableSpecs contains global variables before they are loaded into the kernel.
@@ -183,11 +203,13 @@ type programMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type programVariableSpecs struct {
 	BirthType     *ebpf.VariableSpec `ebpf:"birth_type"`
+	CpuTimesType  *ebpf.VariableSpec `ebpf:"cpu_times_type"`
 	Cpus          *ebpf.VariableSpec `ebpf:"cpus"`
 	DeathType     *ebpf.VariableSpec `ebpf:"death_type"`
 	HaveIncidents *ebpf.VariableSpec `ebpf:"have_incidents"`
 	HavePerCpu    *ebpf.VariableSpec `ebpf:"have_per_cpu"`
 	KillType      *ebpf.VariableSpec `ebpf:"kill_type"`
+	LateType      *ebpf.VariableSpec `ebpf:"late_type"`
 	LifecycleRoom *ebpf.VariableSpec `ebpf:"lifecycle_room"`
 }
 
@@ -217,6 +239,7 @@ type programMaps struct {
 	Ring      *ebpf.Map `ebpf:"ring"`
 	Tallies   *ebpf.Map `ebpf:"tallies"`
 	Told      *ebpf.Map `ebpf:"told"`
+	ToldTimes *ebpf.Map `ebpf:"told_times"`
 }
 
 func (m *programMaps) Close() error {
@@ -227,6 +250,7 @@ func (m *programMaps) Close() error {
 		m.Ring,
 		m.Tallies,
 		m.Told,
+		m.ToldTimes,
 	)
 }
 
@@ -235,11 +259,13 @@ func (m *programMaps) Close() error {
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programVariables struct {
 	BirthType     *ebpf.Variable `ebpf:"birth_type"`
+	CpuTimesType  *ebpf.Variable `ebpf:"cpu_times_type"`
 	Cpus          *ebpf.Variable `ebpf:"cpus"`
 	DeathType     *ebpf.Variable `ebpf:"death_type"`
 	HaveIncidents *ebpf.Variable `ebpf:"have_incidents"`
 	HavePerCpu    *ebpf.Variable `ebpf:"have_per_cpu"`
 	KillType      *ebpf.Variable `ebpf:"kill_type"`
+	LateType      *ebpf.Variable `ebpf:"late_type"`
 	LifecycleRoom *ebpf.Variable `ebpf:"lifecycle_room"`
 }
 
@@ -254,6 +280,7 @@ type programPrograms struct {
 	OomEnds         *ebpf.Program `ebpf:"oom_ends"`
 	OomEndsKprobe   *ebpf.Program `ebpf:"oom_ends_kprobe"`
 	OomVictim       *ebpf.Program `ebpf:"oom_victim"`
+	TaskGone        *ebpf.Program `ebpf:"task_gone"`
 }
 
 func (p *programPrograms) Close() error {
@@ -265,6 +292,7 @@ func (p *programPrograms) Close() error {
 		p.OomEnds,
 		p.OomEndsKprobe,
 		p.OomVictim,
+		p.TaskGone,
 	)
 }
 

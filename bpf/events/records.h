@@ -12,6 +12,7 @@ enum kind {
 	KIND_BIRTH = 1,
 	KIND_DEATH = 2,
 	KIND_KILL = 3,
+	KIND_LATE = 4,
 };
 
 enum source {
@@ -41,21 +42,34 @@ enum part {
 	PART_MEMORY = 1 << 3,
 };
 
-struct death {
-	enum kind kind;
-	enum part parts;
-	u64 time_ns;
-	u64 id, parent;
+struct cpu_times {
 	u64 usage_ns, user_ns, system_ns; /* not adjusted */
 	u64 shown_user_ns, shown_system_ns; /* what cpu.stat last showed */
 	u64 group_ns;
 	u64 periods, throttled_periods, throttled_ns, bursts, burst_ns;
 	u64 quota_ns, period_ns;
+};
+
+struct death {
+	enum kind kind;
+	enum part parts;
+	u64 time_ns;
+	u64 id, parent;
+	struct cpu_times cpu;
 	u64 peak_pages, max_pages;
 	u64 oom_group;
 	u64 memory_events[6], local_events[6]; /* as memory.events prints them */
 	u64 swap_events[3];
 	u8 name[NAME_BYTES];
+};
+
+/* A dead cgroup's CPU time was more than its death said. */
+struct late {
+	enum kind kind;
+	enum part parts;
+	u64 time_ns;
+	u64 id;
+	struct cpu_times cpu;
 };
 
 enum flag {

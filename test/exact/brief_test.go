@@ -188,15 +188,7 @@ func checkBrief(t *testing.T, a *Agent, pod *kubetree.Pod, n int) {
 	}
 	want := usageOf(t, pod.Path) - usageOf(t, pod.Sandbox.Path)
 	t.Logf("CPU: exported %.6f s, the pod's cgroup %.6f s (%+.4f %%); %v throttled periods; %v starts", usage, want, 100*(usage-want)/want, throttled, starts)
-	// A task whose end was waited for still runs for a moment, which the kernel
-	// charges after its cgroup was removed. That is microseconds, but an
-	// emulated CPU that the host holds up meanwhile makes it milliseconds, which
-	// show among few containers.
-	allowed := want / 1000
-	if !long.Asked() {
-		allowed += float64(n) * 500e-6
-	}
-	if math.Abs(usage-want) > allowed {
+	if math.Abs(usage-want) > want/1000 {
 		t.Errorf("CPU: exported %v s, the pod's cgroup says %v s", usage, want)
 	}
 	if starts != float64(n+1) {

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sampling
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/bpf/events"
+	"github.com/slicewatch/slicewatch/cgroupfs"
+)
+
+// late tells what a cgroup's counters are some time after its death.
+func (e *teller) late(id, usage, user, system, throttled uint64) {
+	var final cgroupfs.Reading
+	final.Set(cgroupfs.CPUUsage, usage)
+	final.Set(cgroupfs.CPUUser, user)
+	final.Set(cgroupfs.CPUSystem, system)
+	final.Set(cgroupfs.CPUThrottled, throttled)
+	e.push(events.Late{Time: e.w.now, ID: id, Final: final})
+}
+
+// What a container used after its death was told counts, once, whether its
+// account is closed by then or not, and whatever becomes of its name.
+func TestLateCPUTimeCounts(t *testing.T) {
+	for _, when := range []string{"with the death", "after the end", "after the naming"} {
+		t.Run(when, func(t *testing.T) {
+			w := newWorld()
+			pod := w.pod(cgroupfs.Burstable, podUID)
+			a, e := w.told(t, nil)
+			w.brief(e, pod, 1, 1000)
+			id := w.nextID - 1
+			name := containerID(1)
+			if when != "with the death" {
+				a.step()
+			}
+			if when == "after the naming" {
+				name = "crash"
+				a.view.names[containerID(1)] = &snapshot.ContainerIdentity{Namespace: "shop", Pod: "web-0", Name: name, PodUID: podUID, Known: true}
+				a.step()
+			}
+			for range 2 { // two of its tasks
+				e.late(id, 1300, 1100, 200, 50)
+			}
+			e.late(id, 900, 900, 0, 40) // of another moment: no counter falls
+			s := a.step()
+			got := find(t, s, name)
+			for f, want := range map[cgroupfs.Field]uint64{cgroupfs.CPUUsage: 1300, cgroupfs.CPUThrottled: 50} {
+				if value(got.Total, f) != fmt.Sprint(want) {
+					t.Errorf("%v is %s, want %d", f, value(got.Total, f), want)
+				}
+			}
+			user, _ := got.Total.Get(cgroupfs.CPUUser)
+			system, _ := got.Total.Get(cgroupfs.CPUSystem)
+			if user+system != 1300 || got.Starts != 1 {
+				t.Errorf("user %d and system %d of 1300, %d starts", user, system, got.Starts)
+			}
+			if got := value(s.Classes[cgroupfs.Burstable].Total, cgroupfs.CPUThrottled); got != "50" {
+				t.Errorf("the class was throttled for %s µs, want 50", got)
+			}
+		})
+	}
+}
+
+// The accounts that late counters are waited for are bounded, and go.
+func TestLateAccountsAreBounded(t *testing.T) {
+	w := newWorld()
+	pod := w.pod(cgroupfs.Burstable, podUID)
+	a, e := w.told(t, nil)
+	for n := range maxLate + 10 {
+		w.brief(e, pod, n, 1)
+		if n%1000 == 0 {
+			a.drain()
+		}
+	}
+	a.drain()
+	if got := len(a.lifecycle.late); got != maxLate {
+		t.Errorf("%d accounts are kept, want %d", got, maxLate)
+	}
+	if got := a.telemetry.errors["event_incomplete"]; got != 10 {
+		t.Errorf("%d are counted as too many, want 10", got)
+	}
+	e.late(1, 5, 5, 0, 0) // of nobody
+	for range lateSweeps + 1 {
+		a.step()
+	}
+	if got := len(a.lifecycle.late); got != 0 {
+		t.Errorf("%d accounts are still kept", got)
+	}
+}
