@@ -56,6 +56,10 @@ type stall struct {
 
 func openStall(bounds []uint64) *stall {
 	s := &stall{status: bpf.Status{Program: StallName, Without: WithoutStall}}
+	if _, err := bpf.KernelTypes(StallName); err != nil {
+		s.status.Err = err // loading would say something vaguer
+		return s
+	}
 	if err := s.openAny(bounds); err != nil {
 		s.status.Err = bpf.Explain(StallName, err)
 	}

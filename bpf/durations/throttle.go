@@ -55,6 +55,10 @@ type throttle struct {
 
 func openThrottle(ringBytes int) *throttle {
 	t := &throttle{status: bpf.Status{Program: ThrottleName, Without: WithoutThrottle}}
+	if _, err := bpf.KernelTypes(ThrottleName); err != nil {
+		t.status.Err = err // loading would say something vaguer
+		return t
+	}
 	spec, err := loadThrottle()
 	if err != nil {
 		t.status.Err = bpf.Explain(ThrottleName, fmt.Errorf("read the compiled program: %w", err))

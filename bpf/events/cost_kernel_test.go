@@ -3,10 +3,15 @@
 package events_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/test/kubetree"
@@ -14,8 +19,8 @@ import (
 	"github.com/slicewatch/slicewatch/test/vm/long"
 )
 
-// TestCostOfEvents logs what a cgroup's birth and death cost with the programs
-// and without. The figures mean something where the clock counts instructions
+// TestCostOfEvents logs what a cgroup's birth and death and a task's life cost
+// with the programs and without, and what each program takes. The figures mean something where the clock counts instructions
 // (vmtest -icount).
 func TestCostOfEvents(t *testing.T) {
 	long.Only(t, "measures, and finds no fault")
@@ -47,6 +52,7 @@ func TestCostOfEvents(t *testing.T) {
 	for range rounds {
 		measure("off", func() { emptyContainers(t, pod.Path, lives) })
 		measure("off, elsewhere", func() { emptyContainers(t, elsewhere, lives) })
+		measure("off, a task", func() { tasks(lives) })
 		r, err := events.Open(events.Config{})
 		if err != nil {
 			t.Fatal(err)
@@ -58,6 +64,7 @@ func TestCostOfEvents(t *testing.T) {
 		got = recorder{deaths: got.deaths[:0], births: got.births[:0]}
 		measure("taking the events", func() { r.Drain(&got) })
 		measure("on, elsewhere", func() { emptyContainers(t, elsewhere, lives) })
+		measure("on, a task", func() { tasks(lives) })
 		measure("an empty ring", func() {
 			for range lives {
 				r.Drain(&got)
@@ -66,11 +73,55 @@ func TestCostOfEvents(t *testing.T) {
 		if len(got.deaths) != lives {
 			t.Errorf("%d deaths told, want %d", len(got.deaths), lives)
 		}
+		logRuns(t, func() {
+			emptyContainers(t, pod.Path, lives)
+			tasks(lives)
+		})
 		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
 	}
 	for _, name := range sortedKeys(cost) {
 		t.Logf("%-20s %8.1f µs for one cgroup", name, float64(cost[name])/1e3)
+	}
+}
+
+// tasks lets n threads come and go.
+func tasks(n int) {
+	for range n {
+		ended := make(chan struct{})
+		go func() {
+			runtime.LockOSThread() // for good: the thread ends with the goroutine
+			close(ended)
+		}()
+		<-ended
+	}
+}
+
+// logRuns logs what each program that ran meanwhile took.
+func logRuns(t *testing.T, do func()) {
+	t.Helper()
+	counting, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		t.Fatal(err)
+	}
+	do()
+	time.Sleep(100 * time.Millisecond) // the kernel lets go of tasks later
+	if err := counting.Close(); err != nil {
+		t.Error(err)
+	}
+	for id, err := ebpf.ProgramGetNextID(0); err == nil; id, err = ebpf.ProgramGetNextID(id) {
+		program, err := ebpf.NewProgramFromID(id)
+		if err != nil {
+			continue // it is on its way out
+		}
+		info, errInfo := program.Info()
+		stats, errStats := program.Stats()
+		if err := errors.Join(errInfo, errStats, program.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if stats.RunCount > 0 {
+			t.Logf("%-16s %6d runs of %5.0f ns", info.Name, stats.RunCount, float64(stats.Runtime)/float64(stats.RunCount))
+		}
 	}
 }

@@ -40,9 +40,9 @@ type Death struct {
 }
 
 // Late is what a cgroup's CPU counters say some time after its Death, if that
-// is more. Up to Linux 6.18 a task counts as gone before it has left its CPU for
-// good, and its cgroup can be removed in between: what the task uses until then
-// is charged all the same. Each of its tasks may bring one.
+// is more. A task counts as gone before it has left its CPU for good (so it is up
+// to Linux 6.12 at least), and its cgroup can be removed in between: what the
+// task uses until then is charged all the same. Each of its tasks may bring one.
 type Late struct {
 	Time time.Time
 	ID   uint64

@@ -13,6 +13,7 @@ import (
 	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/test/kubetree"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
 
@@ -20,7 +21,7 @@ import (
 // their last task is still on its way out on another CPU. What deaths and
 // what comes after them tell is what the pod was charged.
 func TestLateCPUTimeIsTold(t *testing.T) {
-	tree := newTree(t, kubetree.Spec{})
+	tree := treetest.New(t, kubetree.Spec{})
 	pod, err := tree.AddPod(kubetree.PodSpec{Name: "hasty", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
 	if err != nil {
 		t.Fatal(err)

@@ -281,8 +281,8 @@ static __noinline int correct(struct task_struct *task, struct cgroup *cgroup)
 
 /* TP_PROTO(struct task_struct *p). A task counts as gone from its cgroup before
  * it has left its CPU for good; a cgroup can be removed in between, and what
- * the task uses until then is charged all the same (up to 6.18). The kernel lets
- * go of a task some time after both. */
+ * the task uses until then is charged all the same. The kernel lets go of a task
+ * some time after both. */
 SEC("raw_tp/sched_process_free")
 int task_gone(u64 *arguments)
 {
