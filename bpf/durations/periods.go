@@ -57,6 +57,10 @@ func OpenPeriods() *Periods { return openPeriods(1 << 16) }
 
 func openPeriods(ringBytes int) *Periods {
 	p := &Periods{status: bpf.Status{Program: PeriodsName, Without: WithoutPeriods}}
+	if _, err := bpf.KernelTypes(PeriodsName); err != nil {
+		p.status.Err = err // loading would say something vaguer
+		return p
+	}
 	spec, err := loadPeriods()
 	if err != nil {
 		p.status.Err = bpf.Explain(PeriodsName, fmt.Errorf("read the compiled program: %w", err))

@@ -229,10 +229,16 @@ int cgroup_died(u64 *arguments)
 /* CSS_ONLINE of linux/cgroup-defs.h, whose enum has no name to find it by. */
 #define ONLINE (1 << 1)
 
+struct cgroup_subsys_state___flags {
+	unsigned int flags;
+} __attribute__((preserve_access_index));
+
 /* cgroup_is_dead(): from the moment on in which the directory goes. */
 static __always_inline bool is_dead(struct cgroup *cgroup)
 {
-	return !(read(u32, cgroup->self.flags) & ONLINE);
+	struct cgroup_subsys_state___flags *self = (void *)&cgroup->self;
+
+	return !(read(u32, self->flags) & ONLINE);
 }
 
 /* A dead cgroup has lost its controllers' states. They are found through its

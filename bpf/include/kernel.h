@@ -89,7 +89,6 @@ struct cgroup_subsys_state {
 	struct cgroup *cgroup;
 	struct cgroup_subsys_state *parent;
 	int id;
-	unsigned int flags;
 };
 
 /* The parent is not here: the field was renamed in 6.15. cgroup.self.parent

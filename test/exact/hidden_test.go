@@ -93,7 +93,7 @@ func TestWithoutKernelTypes(t *testing.T) {
 	if !strings.Contains(required.Error(), "no type information") || !strings.Contains(required.Error(), mend) {
 		t.Errorf("the agent that must use eBPF ended with %v", required)
 	}
-	checkReport(t, report, mend, "btf", "bpf-cgroup-iterator", "bpf-lifecycle", "bpf-oom", "bpf-throttle", "bpf-stall")
+	checkReport(t, report, mend, "btf", "bpf-cgroup-iterator", "bpf-lifecycle", "bpf-oom", "bpf-throttle", "bpf-stall", "bpf-periods")
 	checkWithoutPrograms(t, a, pod)
 }
 
@@ -128,7 +128,7 @@ func checkWithoutPrograms(t *testing.T, a *Agent, pod *kubetree.Pod) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, source := range []string{"cgroup_iterator", "lifecycle", "oom", "throttle", "stall"} {
+	for _, source := range []string{"cgroup_iterator", "lifecycle", "oom", "throttle", "stall", "periods"} {
 		if up, there := got[labelled("slicewatch_source_up", map[string]string{"source": source})]; !there || up != 0 {
 			t.Errorf("the source %s is up: %v (told: %v)", source, up, there)
 		}
