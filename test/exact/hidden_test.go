@@ -133,14 +133,14 @@ func checkWithoutPrograms(t *testing.T, a *Agent, pod *kubetree.Pod) {
 			t.Errorf("the source %s is up: %v (told: %v)", source, up, there)
 		}
 	}
-	told := 0
+	var told []string
 	for name, v := range got {
 		if strings.HasPrefix(name, "slicewatch_container_cpu_usage_seconds_total{") && strings.Contains(name, pod.UID) && v > 0.05 {
-			told++
+			told = append(told, fmt.Sprintf("%s %v", name, v))
 		}
 	}
-	if told != 1 {
-		t.Errorf("%d containers with their CPU time, want 1 from files", told)
+	if len(told) != 1 {
+		t.Errorf("%d containers with their CPU time, want 1 from files: %q", len(told), told)
 	}
 	for _, family := range []string{throttleDurations, stallDurations} {
 		if h := histograms(t, a, family); len(h) > 0 {
