@@ -134,6 +134,60 @@ func TestPatchKeepsRequestsBelowLimits(t *testing.T) {
 	}
 }
 
+// A pod is resized within its class, and keeps its limits.
+func TestPatchOfAPod(t *testing.T) {
+	all := func(request, limit float64) exporter.Resources {
+		return exporter.Resources{CPURequestCores: &request, CPULimitCores: &limit, MemoryRequestBytes: number(request * 1000 * mi), MemoryLimitBytes: number(limit * 1000 * mi)}
+	}
+	half := exporter.Resources{CPURequestCores: number(0.3)}
+	for name, test := range map[string]struct {
+		qos          string
+		now, hint    exporter.Resources
+		noLimit      bool
+		want, refuse string
+	}{
+		"burstable":                     {qos: "burstable", now: all(1, 2), hint: all(0.5, 2), want: "cpu: 500m"},
+		"burstable, all equal":          {qos: "burstable", now: all(1, 2), hint: all(0.5, 0.5), refuse: "within its QoS class, which is burstable"},
+		"guaranteed":                    {qos: "guaranteed", now: all(1, 1), hint: all(0.5, 0.5), want: "cpu: 500m"},
+		"guaranteed, apart":             {qos: "guaranteed", now: all(1, 1), hint: all(0.5, 1), refuse: "which is guaranteed"},
+		"guaranteed, the limit is kept": {qos: "guaranteed", now: all(1, 1), hint: half, refuse: "which is guaranteed"},
+		"best effort":                   {qos: "besteffort", hint: all(0.5, 1), refuse: "which is besteffort"},
+		"no limit":                      {qos: "burstable", now: all(1, 2), hint: half, noLimit: true, want: "requests:\n          cpu: 300m\n"},
+	} {
+		at := time.Now()
+		h := exporter.ContainerHint{Namespace: "shop", Pod: "alone", Container: "app", QoS: test.qos, Now: test.now, Hint: test.hint, NoCPULimit: test.noLimit, Published: &at}
+		var b bytes.Buffer
+		if err := WriteHints(&b, &exporter.HintList{Hints: []exporter.ContainerHint{h}}, Patch, conflicts.Findings{}); err != nil {
+			t.Fatal(err)
+		}
+		got := b.String()
+		if refused := strings.Contains(got, "no patch"); refused != (test.refuse != "") || !strings.Contains(got, test.want) || !strings.Contains(got, test.refuse) || strings.Contains(got, "null") {
+			t.Errorf("%s: got\n%s", name, got)
+		}
+		if strings.Contains(got, "kubectl") && !strings.Contains(got, "pod alone --subresource=resize --patch-file=FILE") {
+			t.Errorf("%s: it does not say how to apply it:\n%s", name, got)
+		}
+	}
+}
+
+// Two pods of a workload may follow two policies while one of them is rolled out.
+func TestPatchOfTwoPolicies(t *testing.T) {
+	at := time.Now()
+	var list exporter.HintList
+	for i, hint := range []exporter.Resources{{CPURequestCores: number(0.6)}, {CPURequestCores: number(0.2), CPULimitCores: number(0.4)}} {
+		list.Hints = append(list.Hints, exporter.ContainerHint{
+			Namespace: "shop", Pod: []string{"web-0", "web-1"}[i], WorkloadKind: "Deployment", Workload: "web", Container: "app", Hint: hint, NoCPULimit: i == 0, Published: &at,
+		})
+	}
+	var b bytes.Buffer
+	if err := WriteHints(&b, &list, Patch, conflicts.Findings{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); strings.Count(got, "cpu: 600m") != 2 {
+		t.Errorf("a request above its limit:\n%s", got)
+	}
+}
+
 func TestSpelling(t *testing.T) {
 	for got, want := range map[string]string{
 		spellCores(0.21): "210m", spellCores(2): "2", spellCores(0.01): "10m",

@@ -100,8 +100,8 @@ func (w *workload) comments() string {
 	return b.String()
 }
 
-// patchable says where the pod template of a kind is, as keys below each other;
-// empty for kinds that no strategic merge patch changes, which why explains.
+// patchable says where the pod template of a kind is, as keys below each other,
+// none for a pod itself; or why no strategic merge patch changes it.
 func (w *workload) patchable() (template []string, why string) {
 	switch w.kind {
 	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController":
@@ -110,8 +110,8 @@ func (w *workload) patchable() (template []string, why string) {
 		return []string{"spec", "jobTemplate", "spec", "template"}, ""
 	case "Job":
 		return nil, "the pod template of a Job cannot be changed: write it into whatever makes the Job"
-	case "Pod":
-		return nil, "a pod without a controller cannot be changed but by kubectl patch --subresource=resize, within its QoS class"
+	case pod:
+		return nil, w.resizable()
 	case "StaticPod":
 		return nil, "a static pod is changed in its manifest on the node"
 	}
@@ -140,6 +140,8 @@ func resources(h *exporter.ContainerHint) resourcesPatch {
 			return // the limit that stays would be below it
 		case request == nil && limit != nil && requestNow != nil && *requestNow > *limit:
 			return
+		case request != nil && limit != nil && *request > *limit:
+			limit = request // of two pods, one of which was to have no limit
 		}
 		if request != nil {
 			text := spell(*request)
@@ -177,11 +179,22 @@ func writePatches(w io.Writer, list *exporter.HintList) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&b, "---\n# %s %s/%s, confidence %.2f; apply it with\n#   kubectl patch -n %s %s %s --patch-file=FILE\n%s%s",
+		fmt.Fprintf(&b, "---\n# %s %s/%s, confidence %.2f; apply it with\n#   kubectl patch -n %s %s %s %s--patch-file=FILE\n%s%s",
 			printable(one.kind), printable(one.namespace), printable(one.name), one.confidence,
-			printable(one.namespace), strings.ToLower(printable(one.kind)), printable(one.name), one.comments(), text)
+			printable(one.namespace), strings.ToLower(printable(one.kind)), printable(one.name), one.subresource(), one.comments(), text)
 	}
 	return printAll(w, b.String())
+}
+
+// pod is the kind of pods without a controller.
+const pod = "Pod"
+
+// subresource returns the flag by which kubectl patches what the kind allows.
+func (w *workload) subresource() string {
+	if w.kind == pod {
+		return "--subresource=resize "
+	}
+	return ""
 }
 
 // template returns the patch below the given keys, nil if there is nothing in it.
@@ -189,6 +202,9 @@ func (w *workload) template(keys []string) any {
 	spec := map[string][]containerPatch{}
 	for i := range w.containers {
 		c := &w.containers[i]
+		if w.kind == pod {
+			c = new(keepLimits(*c))
+		}
 		if p := resources(c); !p.empty() {
 			key := "containers"
 			if c.Type == sidecar {
