@@ -37,7 +37,12 @@ func known() []advised {
 		{kind: "ReplicationController", workload: "old", container: "app", hint: all, want: "limits.cpu=890m limits.memory=288Mi requests.cpu=210m requests.memory=144Mi"},
 		{kind: "CronJob", workload: "report", container: "run", hint: all, want: "limits.cpu=890m limits.memory=288Mi requests.cpu=210m requests.memory=144Mi"},
 		{kind: "Job", workload: "once", container: "run", hint: all, want: "requests.cpu=250m"},
-		{kind: "Pod", workload: "alone", container: "app", hint: all, want: "limits.cpu=500m limits.memory=512Mi requests.cpu=250m requests.memory=256Mi"},
+		{kind: "Pod", workload: "alone", container: "app", hint: all, want: "limits.cpu=890m limits.memory=288Mi requests.cpu=210m requests.memory=144Mi"},
+		{kind: "Pod", workload: "loose", container: "app", hint: amounts{0.21, -1, 144, 288}, noCPULimit: true,
+			want: "limits.cpu=500m limits.memory=288Mi requests.cpu=210m requests.memory=144Mi"},
+		{kind: "Pod", workload: "calm", container: "app", hint: amounts{0.3, 0.3, 320, 320}, want: "limits.cpu=300m limits.memory=320Mi requests.cpu=300m requests.memory=320Mi"},
+		{kind: "Pod", workload: "strict", container: "app", hint: all, want: "limits.cpu=250m limits.memory=256Mi requests.cpu=250m requests.memory=256Mi"},
+		{kind: "Pod", workload: "first-to-die", container: "app", hint: all},
 	}
 }
 
@@ -100,14 +105,14 @@ func TestPatches(t *testing.T) {
 	for _, one := range refusal.FindAllStringSubmatch(output, -1) {
 		refused[one[1]+" "+one[2]] = one[3]
 	}
-	if len(refused) != 3 || applied != 7 {
+	if len(refused) != 4 || applied != 10 {
 		t.Errorf("%d patches and these refusals: %v\n%s", applied, refused, output)
 	}
 	p.refusalsAreTrue(t)
 }
 
 // refusalsAreTrue holds what is said instead of a patch: the API server refuses
-// one for Jobs and pods, and takes it for a pod's resize.
+// one for Jobs, and a resize to another QoS class or without a limit.
 func (p *plane) refusalsAreTrue(t *testing.T) {
 	resources := `[{"name": %q, "resources": {"requests": {"cpu": "210m"}, "limits": {"cpu": "890m"}}}]`
 	if _, err := p.try("", "patch", "-n", namespace, "job", "once", "--dry-run=server", "-p",
@@ -115,11 +120,17 @@ func (p *plane) refusalsAreTrue(t *testing.T) {
 		t.Errorf("patch a Job: %v", err)
 	}
 	pod := fmt.Sprintf(`{"spec": {"containers": `+resources+`}}`, "app")
-	if _, err := p.try("", "patch", "-n", namespace, "pod", "alone", "--dry-run=server", "-p", pod); err == nil {
-		t.Error("the API server takes a patch of a pod's resources")
+	if _, err := p.try("", "patch", "-n", namespace, "pod", "loose", "--dry-run=server", "-p", pod); err == nil {
+		t.Error("the API server takes a patch of a pod's resources that is no resize")
 	}
-	if _, err := p.try("", "patch", "-n", namespace, "pod", "alone", "--subresource=resize", "--dry-run=server", "-p", pod); err != nil {
-		t.Errorf("resize a pod: %v", err)
+	for _, name := range []string{"strict", "first-to-die"} {
+		if _, err := p.try("", "patch", "-n", namespace, "pod", name, "--subresource=resize", "--dry-run=server", "-p", pod); err == nil || !strings.Contains(err.Error(), "QOS Class may not change") {
+			t.Errorf("resize %s: %v", name, err)
+		}
+	}
+	gone := `{"spec": {"containers": [{"name": "app", "resources": {"limits": {"cpu": null}}}]}}`
+	if _, err := p.try("", "patch", "-n", namespace, "pod", "loose", "--subresource=resize", "--dry-run=server", "-p", gone); err == nil {
+		t.Error("the API server lets a resize take a limit away")
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/slicewatch/slicewatch/agent/identity/kubelet"
 	"github.com/slicewatch/slicewatch/exporter"
 	"github.com/slicewatch/slicewatch/test/kubernetes/cluster"
 )
@@ -210,10 +211,11 @@ func (p *plane) hintOf(a advised, pod string) exporter.ContainerHint {
 	p.t.Helper()
 	published := time.Now()
 	h := exporter.ContainerHint{
-		Namespace: namespace, Pod: pod, Container: a.container, Type: "app", QoS: "burstable", WorkloadKind: a.kind, Workload: a.workload,
+		Namespace: namespace, Pod: pod, Container: a.container, Type: "app", WorkloadKind: a.kind, Workload: a.workload,
 		Hint: a.hint.resources(), NoCPULimit: a.noCPULimit, Policy: "burstable", Confidence: 0.8, Published: &published, Reasons: []exporter.HintReason{},
 	}
 	spec := p.template(a.kind, a.workload)
+	h.QoS = strings.ToLower(string(kubelet.QoS(&corev1.Pod{Spec: spec})))
 	for _, c := range spec.InitContainers {
 		if c.Name == a.container {
 			h.Type, h.Now = "sidecar", now(c.Resources)
