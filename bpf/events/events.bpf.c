@@ -6,7 +6,7 @@
  * first is read first: birth, death with the last counters, OOM kill. Numbers
  * are as the kernel keeps them (ns, pages).
  */
-#include "read.h"
+#include "controllers.h"
 #include <bpf/bpf_tracing.h>
 #include "records.h"
 
@@ -94,23 +94,6 @@ static __always_inline struct cgroup *parent_of(struct cgroup *cgroup)
 
 	return css ? read(struct cgroup *, css->cgroup) : 0;
 }
-
-#define controller(holder, name)           \
-	read(struct cgroup_subsys_state *, \
-	     (holder)->subsys[bpf_core_enum_value(enum cgroup_subsys_id, name)])
-
-/* memory_event(memory, memory_events, MEMCG_LOW): one of such an array. */
-#define memory_event(memory, array, name)                                      \
-	({                                                                     \
-		u64 __count = 0;                                               \
-		bpf_probe_read_kernel(&__count, sizeof(__count),               \
-				      (char *)(memory) +                       \
-					      bpf_core_field_offset((memory)->array) + \
-					      sizeof(long) *                   \
-						      bpf_core_enum_value(     \
-							      enum memcg_memory_event, name)); \
-		__count;                                                       \
-	})
 
 /* Where the per-cpu variables of a CPU are, as an offset to their addresses
  * without a CPU. No kernel symbol of that name is there for programs without

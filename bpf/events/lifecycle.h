@@ -148,13 +148,7 @@ static __always_inline u32 take_cpu(struct cpu_times *to, struct cgroup *cgroup,
 	parts |= take_group_time(to, group);
 	if (!bpf_core_field_exists(group->cfs_bandwidth))
 		return parts;
-	to->periods = read(u32, group->cfs_bandwidth.nr_periods);
-	to->throttled_periods = read(u32, group->cfs_bandwidth.nr_throttled);
-	to->throttled_ns = read(u64, group->cfs_bandwidth.throttled_time);
-	to->bursts = read(u32, group->cfs_bandwidth.nr_burst);
-	to->burst_ns = read(u64, group->cfs_bandwidth.burst_time);
-	to->quota_ns = read(u64, group->cfs_bandwidth.quota);
-	to->period_ns = read(u64, group->cfs_bandwidth.period);
+	take_bandwidth(to, group);
 	return parts | PART_BANDWIDTH;
 }
 
@@ -163,16 +157,6 @@ static __always_inline u64 used(struct cpu_times *times)
 {
 	return times->usage_ns > times->group_ns ? times->usage_ns : times->group_ns;
 }
-
-#define take_events(to, memory, array)                                       \
-	do {                                                                 \
-		(to)[0] = memory_event(memory, array, MEMCG_LOW);            \
-		(to)[1] = memory_event(memory, array, MEMCG_HIGH);           \
-		(to)[2] = memory_event(memory, array, MEMCG_MAX);            \
-		(to)[3] = memory_event(memory, array, MEMCG_OOM);            \
-		(to)[4] = memory_event(memory, array, MEMCG_OOM_KILL);       \
-		(to)[5] = memory_event(memory, array, MEMCG_OOM_GROUP_KILL); \
-	} while (0)
 
 static __always_inline u32 take_memory(struct death *to, struct cgroup *cgroup)
 {
@@ -185,9 +169,7 @@ static __always_inline u32 take_memory(struct death *to, struct cgroup *cgroup)
 	to->oom_group = read(u8, memory->oom_group);
 	take_events(to->memory_events, memory, memory_events);
 	take_events(to->local_events, memory, memory_events_local);
-	to->swap_events[0] = memory_event(memory, memory_events, MEMCG_SWAP_HIGH);
-	to->swap_events[1] = memory_event(memory, memory_events, MEMCG_SWAP_MAX);
-	to->swap_events[2] = memory_event(memory, memory_events, MEMCG_SWAP_FAIL);
+	take_swap_events(to->swap_events, memory);
 	return PART_MEMORY;
 }
 

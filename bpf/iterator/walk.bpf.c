@@ -7,7 +7,7 @@
  * cgroup iterator's text output ends at. The numbers are as the kernel keeps
  * them (ns, pages); user space does the arithmetic of the control files.
  */
-#include "read.h"
+#include "controllers.h"
 
 enum part {
 	PART_CPU = 1 << 0,       /* the cpu controller is on here */
@@ -102,10 +102,6 @@ static __always_inline void flush(struct cgroup *top, struct walk *walk)
 	}
 }
 
-#define controller(cgroup, name)                                               \
-	read(struct cgroup_subsys_state *,                                     \
-	     (cgroup)->subsys[bpf_core_enum_value(enum cgroup_subsys_id, name)])
-
 static __always_inline void take_cpu(struct record *to, struct cgroup *cgroup)
 {
 	to->usage_ns = read(u64, cgroup->bstat.cputime.sum_exec_runtime);
@@ -123,38 +119,9 @@ static __always_inline void take_cpu(struct record *to, struct cgroup *cgroup)
 	if (!bpf_core_field_exists(group->cfs_bandwidth))
 		return;
 	to->parts |= PART_BANDWIDTH;
-	to->periods = read(u32, group->cfs_bandwidth.nr_periods);
-	to->throttled_periods = read(u32, group->cfs_bandwidth.nr_throttled);
-	to->throttled_ns = read(u64, group->cfs_bandwidth.throttled_time);
-	to->bursts = read(u32, group->cfs_bandwidth.nr_burst);
-	to->burst_ns = read(u64, group->cfs_bandwidth.burst_time);
-	to->quota_ns = read(u64, group->cfs_bandwidth.quota);
-	to->period_ns = read(u64, group->cfs_bandwidth.period);
+	take_bandwidth(to, group);
 	to->burst_limit_ns = read(u64, group->cfs_bandwidth.burst);
 }
-
-/* event(memory, memory_events, MEMCG_LOW): one number of such an array. */
-#define event(memory, array, name)                                             \
-	({                                                                     \
-		u64 __count = 0;                                               \
-		bpf_probe_read_kernel(&__count, sizeof(__count),               \
-				      (char *)(memory) +                       \
-					      bpf_core_field_offset((memory)->array) + \
-					      sizeof(long) *                   \
-						      bpf_core_enum_value(     \
-							      enum memcg_memory_event, name)); \
-		__count;                                                       \
-	})
-
-#define take_events(to, memory, array)                            \
-	do {                                                      \
-		(to)[0] = event(memory, array, MEMCG_LOW);        \
-		(to)[1] = event(memory, array, MEMCG_HIGH);       \
-		(to)[2] = event(memory, array, MEMCG_MAX);        \
-		(to)[3] = event(memory, array, MEMCG_OOM);        \
-		(to)[4] = event(memory, array, MEMCG_OOM_KILL);   \
-		(to)[5] = event(memory, array, MEMCG_OOM_GROUP_KILL); \
-	} while (0)
 
 static __always_inline void take_statistics(struct record *to, struct mem_cgroup *memory)
 {
@@ -198,9 +165,7 @@ static __always_inline void take_memory(struct record *to, struct cgroup *cgroup
 	to->oom_group = read(u8, memory->oom_group);
 	take_events(to->memory_events, memory, memory_events);
 	take_events(to->local_events, memory, memory_events_local);
-	to->swap_events[0] = event(memory, memory_events, MEMCG_SWAP_HIGH);
-	to->swap_events[1] = event(memory, memory_events, MEMCG_SWAP_MAX);
-	to->swap_events[2] = event(memory, memory_events, MEMCG_SWAP_FAIL);
+	take_swap_events(to->swap_events, memory);
 	take_statistics(to, memory);
 }
 
