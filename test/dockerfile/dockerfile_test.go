@@ -37,10 +37,10 @@ func newBuilder(t *testing.T) builder {
 		t.Skipf("builds for minutes: make dockerfile-test (%s=1)", wantEnv)
 	}
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: a build in a chroot takes it")
+		t.Fatal("needs root: a build in a chroot takes it")
 	}
 	if _, err := exec.LookPath("buildah"); err != nil {
-		t.Skip("needs buildah: apt-get install buildah")
+		t.Fatal("needs buildah: apt-get install buildah")
 	}
 	return builder{storage: t.TempDir()}
 }
