@@ -68,7 +68,7 @@ func WriteHints(w io.Writer, list *exporter.HintList, form string, found conflic
 		return writeVPAs(w, list, found)
 	}
 	if len(list.Hints) == 0 {
-		_, err := fmt.Fprintln(w, "No hints: no container whose names are known runs on this node, or none was asked for.")
+		_, err := fmt.Fprintln(w, "No hints: no container whose names are known runs there, or none of those asked for.")
 		return err
 	}
 	var table strings.Builder

@@ -143,7 +143,7 @@ func (b *bounds) ratioOf(h *exporter.ContainerHint) {
 	text := fmt.Sprintf("allows a limit of at most %s x the request, not %s for %s of %s: ",
 		strconv.FormatFloat(*b.ratio, 'g', 4, 64), b.spell(*limit), b.spell(*request), b.word)
 	evidence := map[string]float64{"max_ratio": *b.ratio, "uncapped_limit_" + b.unit: *limit, "uncapped_request_" + b.unit: *request}
-	lowered := *b.ratio * *request
+	lowered := b.floor(*b.ratio * *request)
 	if rounded := b.down(lowered); rounded >= *request {
 		lowered = rounded
 	}
@@ -228,6 +228,7 @@ func (b *bounds) squeeze(g *group, all []container, limits float64) {
 		if spare < excess {
 			to = was * max(0, *b.most-fixed) / hinted
 		}
+		to = b.floor(to)
 		if rounded := b.down(to); rounded > 0 && (rounded >= least[i] || spare < excess) {
 			to = rounded
 		}

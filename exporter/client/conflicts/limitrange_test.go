@@ -4,6 +4,7 @@ package conflicts
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,7 +20,7 @@ func TestLimitRangeIsKept(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		step := func(name string, least, most int) float64 { return float64(rapid.IntRange(least, most).Draw(t, name)) }
 		request, limit := step("request", 1, 100), 0.0
-		limit = request * step("times", 10, 80) / 10
+		limit = math.Ceil(request * step("times", 10, 80) / 10)
 		h := hint("web-1", "app", usual, [4]float64{request / 100, limit / 100, request * 16, limit * 16})
 		if rapid.Bool().Draw(t, "needs") {
 			h = because(because(h, "cpu", "need_cores", limit/120), "memory", "floor_bytes", limit*14*mi)
@@ -56,6 +57,11 @@ func holds(t *rapid.T, r *resource, item *corev1.LimitRangeItem, h *exporter.Con
 	a := r.of(&h.Hint)
 	request, limit := **a.request, **a.limit
 	const hair = 1e-9
+	for _, v := range []float64{request, limit} {
+		if written := v / math.Min(1, r.step/10); math.Abs(written-math.Round(written)) > 1e-6 {
+			t.Fatalf("%g %s cannot be written", v, r.unit)
+		}
+	}
 	if request > limit*(1+hair) {
 		t.Fatalf("the request of %s is above the limit of %s", r.spell(request), r.spell(limit))
 	}

@@ -102,6 +102,14 @@ func (r *resource) steps(n float64) float64 {
 	return n * r.step
 }
 
+// floor rounds to what can be written at all: a thousandth of a CPU, a byte.
+func (r *resource) floor(v float64) float64 {
+	if r.step < 1 {
+		return math.Floor(v*1000+1e-6) / 1000
+	}
+	return math.Floor(v + 1e-6)
+}
+
 // quantity returns an amount of a list, in cores or bytes.
 func quantity(list corev1.ResourceList, name corev1.ResourceName) (float64, bool) {
 	q, ok := list[name]
