@@ -12,7 +12,7 @@ import (
 
 // wantedSources are all that the agent has.
 var wantedSources = []string{
-	"cgroup_files", "cgroup_iterator", "containerd", "kubernetes", "lifecycle", "oom", "procfs", "stall", "state", "throttle",
+	"cgroup_files", "cgroup_iterator", "containerd", "kubernetes", "lifecycle", "oom", "periods", "procfs", "stall", "state", "throttle",
 }
 
 // TestSources checks that all of the agent works on the node: its kernel,
