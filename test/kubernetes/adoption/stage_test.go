@@ -130,7 +130,7 @@ func (s *stage) importImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Node.Run(t.Context(), nil, "ctr", "--namespace=k8s.io", "images", "tag", "--force",
-		"slicewatch:"+s.tag, repository+":"+s.tag); err != nil {
+		"docker.io/library/slicewatch:"+s.tag, repository+":"+s.tag); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("the image of both architectures was imported within %.0f s", time.Since(started).Seconds())

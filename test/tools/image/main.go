@@ -146,8 +146,9 @@ func writeLayout(directory string, index v1.ImageIndex, tag string) error {
 		return fmt.Errorf("write the image layout %s: %w", directory, err)
 	}
 	err = target.AppendIndex(index, layout.WithAnnotations(map[string]string{
-		// containerd takes the image's name from the first of these.
-		"io.containerd.image.name":          "slicewatch:" + tag,
+		// containerd takes the image's name from the first of these, as it is: the
+		// short name, which its CRI service spells out, would not be found again.
+		"io.containerd.image.name":          "docker.io/library/slicewatch:" + tag,
 		"org.opencontainers.image.ref.name": tag,
 	}))
 	if err != nil {
