@@ -61,7 +61,7 @@ func TestLayout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(outer.Manifests) != 1 || outer.Manifests[0].Annotations["io.containerd.image.name"] != "slicewatch:"+tag {
+	if len(outer.Manifests) != 1 || outer.Manifests[0].Annotations["io.containerd.image.name"] != "docker.io/library/slicewatch:"+tag {
 		t.Fatalf("the layout has %+v, want one index with a name", outer.Manifests)
 	}
 	index, err := root.ImageIndex(outer.Manifests[0].Digest)
