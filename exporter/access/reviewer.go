@@ -154,12 +154,24 @@ type key [sha256.Size]byte
 
 func keyOf(parts ...string) key { return sha256.Sum256([]byte(strings.Join(parts, "\x00"))) }
 
+// permitting returns the path that a user must be allowed to get to get this
+// one. Every cluster lets every authenticated user get /api and what is below
+// (ClusterRole system:discovery), meaning its own: who may read ours is who may
+// read the metrics.
+func permitting(path string) string {
+	if path == "/api" || strings.HasPrefix(path, "/api/") {
+		return "/metrics"
+	}
+	return path
+}
+
 func (r *Reviewer) decide(request *http.Request) verdict {
 	token, ok := bearerToken(request)
 	if !ok {
 		return verdict{Unauthenticated, "a bearer token is needed: Authorization: Bearer TOKEN"}
 	}
-	owner, question := keyOf(token), keyOf(token, request.URL.Path)
+	path := permitting(request.URL.Path)
+	owner, question := keyOf(token), keyOf(token, path)
 	if _, ok := r.allowed.Get(question); ok {
 		return verdict{decision: Allowed}
 	}
@@ -175,7 +187,7 @@ func (r *Reviewer) decide(request *http.Request) verdict {
 	if !limiter.AllowN(r.now(), 1) {
 		return verdict{Limited, "too many requests whose tokens have to be reviewed; try again later"}
 	}
-	v, err := r.review(request.Context(), token, request.URL.Path)
+	v, err := r.review(request.Context(), token, path)
 	if err != nil {
 		r.unanswered(request.Context(), err)
 		return verdict{Unavailable, "the API server, which says who may read this, does not answer; try again later"}

@@ -143,6 +143,12 @@ func TestWhoIsLetIn(t *testing.T) {
 			"/debug/pprof/", "Bearer good", nil, http.StatusForbidden, Forbidden,
 			[]string{"token", "access " + prometheus + " /debug/pprof/"},
 		},
+		"the API, which every user may get by Kubernetes' own roles": {
+			"/api/v1/ooms", "Bearer nobody", nil, http.StatusForbidden, Forbidden, []string{"token", "access " + stranger + " /metrics"},
+		},
+		"the API, with the metrics' permission": {
+			"/api/v1/hints", "Bearer good", nil, http.StatusOK, Allowed, []string{"token", "access " + prometheus + " /metrics"},
+		},
 		"a path that only looks allowed": {
 			"/metrics/../debug/pprof/", "Bearer good", nil, http.StatusForbidden, Forbidden,
 			[]string{"token", "access " + prometheus + " /metrics/../debug/pprof/"},

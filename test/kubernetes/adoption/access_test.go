@@ -165,9 +165,12 @@ func (s *stage) checkTokens(t *testing.T, agent, health *reader) {
 		{"no token at all", "/metrics", "nonsense", http.StatusUnauthorized},
 		{"issued", "/metrics", right, http.StatusOK},
 		{"issued, the other exposition", "/metrics/cadvisor", right, http.StatusOK},
-		{"issued, not for this path", "/api/v1/ooms", right, http.StatusForbidden},
+		{"issued, the API", "/api/v1/ooms", right, http.StatusOK},
+		{"issued, not for this path", "/", right, http.StatusForbidden},
 		{"of another audience", "/metrics", s.token(t, "prometheus"), http.StatusUnauthorized},
 		{"unprivileged", "/metrics", s.token(t, "stranger", audience), http.StatusForbidden},
+		// Whom Kubernetes lets get /api/* as everybody, for its own.
+		{"unprivileged, the API", "/api/v1/ooms", s.token(t, "stranger", audience), http.StatusForbidden},
 		{"signed like the expired one, and valid", "/metrics", s.sign(t, "prometheus", uid, time.Now().Add(time.Hour)), http.StatusOK},
 		{"expired", "/metrics", s.sign(t, "prometheus", uid, time.Now().Add(-10*time.Minute)), http.StatusUnauthorized},
 	} {
