@@ -14,7 +14,8 @@ type KernelPeriods struct{ *durations.Periods }
 func (k KernelPeriods) Drain(each func(cgroup uint64, tick quota.Tick)) {
 	k.Periods.Drain(func(p durations.Period) {
 		each(p.Cgroup, quota.Tick{
-			At: p.End, Length: p.Length, Quota: p.Quota, Burst: p.Burst, Left: p.Left, Stall: p.Stall, CPUs: p.CPUs, Waiting: p.Waiting,
+			At: p.End, Length: p.Length, Quota: p.Quota, Burst: p.Burst, Left: p.Left, Stall: p.Stall,
+			Held: p.Held, CPUs: p.CPUs, Waiting: p.Waiting, Later: p.Later, Count: p.Count,
 		})
 	})
 }

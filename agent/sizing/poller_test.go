@@ -65,7 +65,7 @@ func TestWindowsOfTheKernelsPeriods(t *testing.T) {
 			app.pass(1)
 			k.told = append(k.told, quota.Tick{
 				At: time.Duration(i) * quota.PollEvery, Length: quota.PollEvery, Quota: quota.PollEvery / 2,
-				Stall: time.Duration(i) * quota.PollEvery / 2, CPUs: 1, Waiting: 1,
+				Stall: time.Duration(i) * quota.PollEvery / 2, Held: true, CPUs: 1, Waiting: 1, Count: uint32(i),
 			})
 			if test.lose && i == 300 {
 				k.lost++

@@ -27,6 +27,7 @@ struct cfs_bandwidth___periods {
 	u64 burst;
 	struct hrtimer___periods period_timer;
 	struct list_head___periods throttled_cfs_rq;
+	int nr_periods;
 	u64 throttled_time;
 } __attribute__((preserve_access_index));
 
@@ -39,6 +40,7 @@ struct task_group___periods {
  * not taken off yet count in h_nr_running where there is h_nr_delayed. */
 struct cfs_rq___periods {
 	struct list_head___periods throttled_list;
+	u64 throttled_clock;
 	u32 h_nr_running;
 	u32 h_nr_delayed;
 	u32 h_nr_runnable;
@@ -54,7 +56,11 @@ struct period {
 	u64 left_ns; /* of the quota */
 	/* throttled_usec, in ns, without what those held now will add. */
 	u64 stall_ns;
-	u32 cpus;    /* on how many the group is held */
+	/* By how much later than on the first CPU it was held on the others, added. */
+	u64 later_ns;
+	u32 count;   /* nr_periods, without this one */
+	u32 held;    /* the group is held */
+	u32 cpus;    /* on how many, with something that waits there */
 	u32 waiting; /* tasks there */
 };
 
@@ -78,7 +84,7 @@ volatile u64 lost; /* periods that the ring had no room for */
 
 /* How many CPUs are looked at. On more the group is held by less than a quota's
  * slice each. */
-#define MOST_CPUS 256
+#define MOST_CPUS 128
 
 static __always_inline u32 waiting_on(struct cfs_rq___periods *queue)
 {
@@ -111,17 +117,32 @@ static __always_inline int end(u64 timer)
 	period->burst_ns = read(u64, bandwidth->burst);
 	period->left_ns = read(u64, bandwidth->runtime);
 	period->stall_ns = read(u64, bandwidth->throttled_time);
-	u32 cpus = 0, waiting = 0;
+	period->count = read(u32, bandwidth->nr_periods);
+	/* The verifier does not follow what is in memory: in registers each number
+	 * of CPUs would be a state of its own, in each turn of the loop. */
+	volatile u32 *cpus = &period->cpus, *waiting = &period->waiting;
+	u64 first = 0, clocks = 0;
+
+	*cpus = 0;
+	*waiting = 0;
 	struct list_head___periods *head = &bandwidth->throttled_cfs_rq;
 	struct list_head___periods *at = read(struct list_head___periods *, head->next);
+	period->held = at && at != head;
 	for (int i = 0; i < MOST_CPUS && at && at != head; i++) {
-		u64 queue = (u64)at - bpf_core_field_offset(struct cfs_rq___periods, throttled_list);
-		cpus++;
-		waiting += waiting_on((void *)queue);
+		u64 queue_at = (u64)at - bpf_core_field_offset(struct cfs_rq___periods, throttled_list);
+		struct cfs_rq___periods *queue = (void *)queue_at;
+		u64 clock = read(u64, queue->throttled_clock);
+		/* Since 6.6 it starts when something wants to run. */
+		if (clock) {
+			*cpus += 1;
+			*waiting += waiting_on(queue);
+			clocks += clock;
+			if (clock - 1 < first - 1) /* 0 is none */
+				first = clock;
+		}
 		at = read(struct list_head___periods *, at->next);
 	}
-	period->cpus = cpus;
-	period->waiting = waiting;
+	period->later_ns = clocks - *cpus * first;
 	bpf_ringbuf_submit(period, BPF_RB_NO_WAKEUP);
 	return 0;
 }

@@ -36,9 +36,17 @@ type Period struct {
 	Length, Quota, Burst, Left time.Duration
 	// Stall is throttled_usec at its end; what ends with the period is not in it.
 	Stall time.Duration
-	// CPUs is on how many CPUs the cgroup was held when it ended, Waiting how
-	// many tasks waited there.
+	// Held says that the cgroup was held when it ended: the kernel counts the
+	// period as throttled. CPUs is on how many CPUs something waited then,
+	// Waiting how many tasks did.
+	Held          bool
 	CPUs, Waiting int
+	// Later is by how much later than on the first of these CPUs it was held on
+	// the others, added.
+	Later time.Duration
+	// Count is nr_periods of cpu.stat without this period, modulo 2^32: a timer
+	// that is late makes one of several.
+	Count uint32
 }
 
 // Periods tells of the periods of the cgroups that it observes. It starts no
@@ -139,7 +147,7 @@ func (p *Periods) Drain(each func(Period)) {
 		each(Period{
 			Cgroup: in.Cgroup, End: time.Duration(in.EndNs), Length: time.Duration(in.LengthNs), Quota: time.Duration(in.QuotaNs),
 			Burst: time.Duration(in.BurstNs), Left: time.Duration(in.LeftNs), Stall: time.Duration(in.StallNs),
-			CPUs: int(in.Cpus), Waiting: int(in.Waiting),
+			Held: in.Held != 0, CPUs: int(in.Cpus), Waiting: int(in.Waiting), Later: time.Duration(in.LaterNs), Count: in.Count,
 		})
 	}
 }

@@ -64,8 +64,11 @@ func TestPeriodsAreTheKernels(t *testing.T) {
 		}
 		s.periods++
 		s.used += in.Quota - in.Left
-		if in.CPUs > 0 {
+		if in.Held {
 			s.throttled++
+		}
+		if in.CPUs > 0 && !in.Held || in.CPUs < 2 && in.Later != 0 {
+			t.Errorf("%+v", in)
 		}
 		s.cpus, s.waiting = max(s.cpus, in.CPUs), max(s.waiting, in.Waiting)
 	})
@@ -108,6 +111,24 @@ func TestLostPeriodsAreCounted(t *testing.T) {
 	for deadline := time.Now().Add(time.Minute); p.Lost() == 0; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the ring does not get full")
+		}
+	}
+}
+
+// The verifier's work is that of each start of the agent, and an emulated machine's
+// patience.
+func TestPeriodsAreSoonVerified(t *testing.T) {
+	newTree(t)
+	p := openedPeriods(t, 1<<16)
+	for _, program := range p.collection.Programs {
+		info, err := program.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, ok := info.VerifiedInstructions(); !ok || n > 50_000 {
+			t.Errorf("%d instructions were verified (known: %t)", n, ok)
+		} else {
+			t.Logf("%d instructions were verified", n)
 		}
 	}
 }

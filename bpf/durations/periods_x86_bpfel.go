@@ -22,6 +22,9 @@ type periodsPeriod struct {
 	BurstNs  uint64
 	LeftNs   uint64
 	StallNs  uint64
+	LaterNs  uint64
+	Count    uint32
+	Held     uint32
 	Cpus     uint32
 	Waiting  uint32
 }

@@ -2,7 +2,10 @@
 
 package quota
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // burst is work that wanted to be done at once.
 type burst struct {
@@ -17,20 +20,55 @@ func (b burst) need() float64 { return min(b.work, b.concurrency) }
 // length is how many periods the burst takes without a limit.
 func (b burst) length() float64 { return max(1, math.Ceil(b.work/b.concurrency)) }
 
-// burnSlack is how much faster than c CPUs a quota may seem to burn without
-// there being c + 1: clocks are read a moment apart.
-const burnSlack = 0.15
+const (
+	// burnSlack is how much faster than c CPUs a quota may seem to burn without
+	// there being c + 1: clocks are read a moment apart.
+	burnSlack = 0.2
+	// slice is what a CPU takes of the quota at once
+	// (sched_cfs_bandwidth_slice_us); some of the last one is not used.
+	slice = 5 * time.Millisecond
+	// trusted is how many slices a CPU must have had for how fast they burnt to
+	// say how many CPUs there were: else some had none.
+	trusted = 1.5
+)
 
-// concurrency returns how many CPUs a throttled period wanted: as many as had
-// threads waiting, or as its quota's burning took.
+// burning returns how many CPUs the quota of a throttled period burnt on, taken
+// that all that there was to do was there from the beginning; 0 if that cannot
+// be told.
+func (r *Records) burning(i int) float64 {
+	p := &r.Periods[i]
+	if p.CPUs == 0 || p.Held == 0 || p.Used < time.Duration(trusted*float64(slice)*float64(p.CPUs)) {
+		return 0
+	}
+	used := p.Used - slice/2*time.Duration(p.CPUs-1)
+	return min(r.most(), max(1, math.Ceil(r.cores(used)/max(1-r.cores(p.Held), 1e-5)-burnSlack)))
+}
+
+// held says whether record i is of a throttled period right before or after
+// another record of one.
+func (r *Records) held(i, neighbour int) bool {
+	return neighbour >= 0 && neighbour < len(r.Periods) && r.Periods[neighbour].Throttled && r.follows(max(i, neighbour))
+}
+
+// concurrency returns how many CPUs a throttled period wanted. What had to wait
+// in the period before is there from the beginning, so that the quota's burning
+// tells. Of the first period it does not, as the work may have come at any time;
+// then it is as many as had threads waiting at the end, unless the next period
+// shows that some of these were of no weight: a runtime's own threads wake up
+// while the container is held, and wait.
 func (r *Records) concurrency(i int) float64 {
 	p := &r.Periods[i]
-	c := float64(p.Runnable)
-	if p.CPUs > 0 {
-		running := 1 - r.cores(p.Stall)/float64(p.CPUs) // of the period
-		c = max(c, math.Ceil(r.cores(p.Used)/max(running, 1e-5)-burnSlack))
+	burnt := r.burning(i)
+	if burnt > 0 && r.held(i, i-1) {
+		return burnt
 	}
-	return min(r.most(), max(1, c))
+	waiting := min(r.most(), max(1, float64(p.Runnable)))
+	if r.held(i, i+1) {
+		if next := r.burning(i + 1); next > 0 {
+			waiting = min(waiting, next)
+		}
+	}
+	return max(burnt, waiting)
 }
 
 // idleShare is below which share of its CPUs' time a throttled period must have

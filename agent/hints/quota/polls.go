@@ -54,6 +54,11 @@ func (p *Polls) Add(at time.Time, now Counters) bool {
 	}
 	used, stall := (now.Usage-p.last.Usage)/time.Duration(n), (now.Throttled-p.last.Throttled)/time.Duration(n)
 	throttled := now.ThrottledPeriods - p.last.ThrottledPeriods
+	if spans := PollEvery * time.Duration(n); throttled == 0 && elapsed > spans && used*time.Duration(n) > elapsed*9/10 {
+		// It is late by less than a period, and CPUs were busy all the time: they
+		// were no more for that.
+		used = used * spans / elapsed
+	}
 	if now.Periods > p.last.Periods || used > 0 {
 		for i := range n {
 			p.records.Periods = append(p.records.Periods, Period{

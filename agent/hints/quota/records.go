@@ -19,6 +19,9 @@ type Period struct {
 	Throttled bool
 	// Stall is how long it was throttled, added over CPUs.
 	Stall time.Duration
+	// Held is for how long it had been throttled when the period ended, on the
+	// CPU where that began first; 0 if not known.
+	Held time.Duration
 	// CPUs is on how many CPUs it was throttled, Runnable how many threads
 	// waited there when it went on. 0 where that is not known.
 	CPUs, Runnable int

@@ -154,7 +154,7 @@ func (s shape) run(limit float64, seed uint64, phase int) (exact, polled *Record
 	var counters Counters
 	usage := 0.0
 	for p := range window / period {
-		record, quota, stall := Period{Index: p}, limit*period, 0.0
+		record, quota, stall, heldAt := Period{Index: p}, limit*period, 0.0, period
 		for at := p * period; at < (p+1)*period; at++ {
 			if at%period == phase {
 				counters.Usage = time.Duration(usage * float64(step))
@@ -169,6 +169,7 @@ func (s shape) run(limit float64, seed uint64, phase int) (exact, polled *Record
 			if cpus > 0 && quota <= 1e-9 {
 				record.Throttled, record.CPUs, record.Runnable = true, max(record.CPUs, cpus), max(record.Runnable, threads)
 				stall += float64(cpus)
+				heldAt = min(heldAt, at%period)
 			} else if cpus > 0 {
 				done := work(sources, min(quota, float64(cpus))/float64(threads))
 				quota, usage = quota-done, usage+done
@@ -176,6 +177,9 @@ func (s shape) run(limit float64, seed uint64, phase int) (exact, polled *Record
 			}
 		}
 		record.Stall = time.Duration(stall * float64(step))
+		if record.Throttled {
+			record.Held = period*step - time.Duration(heldAt)*step
+		}
 		if record.Used > 0 || record.Throttled {
 			exact.Periods = append(exact.Periods, record)
 			counters.Periods++

@@ -16,8 +16,14 @@ type Tick struct {
 	// Stall is the sum of what was throttled since the cgroup was made, without
 	// what ends with this period.
 	Stall time.Duration
-	// CPUs is on how many it was held, Waiting how many threads waited there.
+	// Held says that it was held when the period ended, CPUs on how many CPUs
+	// something waited then, Waiting how many threads did, and Later by how much
+	// later than on the first of these CPUs that began on the others, added.
+	Held          bool
 	CPUs, Waiting int
+	Later         time.Duration
+	// Count counts periods before this one: several end with a tick that is late.
+	Count uint32
 }
 
 // Ticks turns ticks of one cgroup into records. It is for one window.
@@ -38,44 +44,59 @@ func (k *Ticks) Add(t Tick) {
 	k.ticks = append(k.ticks, t)
 }
 
-// seen is the share of the periods that cpu.stat counts which must have had a
-// tick: a timer that comes late makes one tick of several periods.
-const seen = 0.9
+// seen is the share of the periods that cpu.stat counts which must have been
+// told, as the window's bounds are not those of periods.
+const seen = 0.95
 
 // Records returns exact records of the window that polls were made of at the same
 // time. It returns false where ticks cannot give them: some are missing, the
 // quota changed, or a burst allowance hides what was used.
 func (k *Ticks) Records(polls *Records) (*Records, bool) {
-	if k.over || len(k.ticks) < 2 || float64(len(k.ticks)) < seen*float64(polls.NrPeriods) {
+	if k.over || len(k.ticks) < 2 {
 		return nil, false
 	}
 	first := k.ticks[0]
-	if first.Length <= 0 || first.Burst != 0 {
-		return nil, false
-	}
 	exact := *polls
 	exact.Exact, exact.Length = true, first.Length
 	exact.Periods = make([]Period, 0, len(k.ticks))
-	last := -1
+	last, told := -1, 0
 	for i, t := range k.ticks {
 		// The kernel itself makes both longer when its timer is late.
-		if t.Length != first.Length || t.Quota != first.Quota || t.Burst != 0 {
+		if t.Length <= 0 || t.Length != first.Length || t.Quota != first.Quota || t.Burst != 0 {
 			return nil, false
 		}
-		p := Period{
-			Index: int(math.Round(float64(t.At-first.At) / float64(t.Length))),
-			Used:  min(t.Quota, max(0, t.Quota-t.Left)), Throttled: t.CPUs > 0, CPUs: t.CPUs, Runnable: t.Waiting,
-		}
-		if i+1 < len(k.ticks) {
-			p.Stall = max(0, k.ticks[i+1].Stall-t.Stall) // it was booked right after the tick
-		}
-		if p.Index <= last {
+		p, n := k.period(i)
+		index := int(math.Round(float64(t.At-first.At) / float64(t.Length)))
+		if index <= last || n > maxPolls {
 			return nil, false
 		}
-		last = p.Index
-		if p.Used > 0 || p.Throttled {
-			exact.Periods = append(exact.Periods, p)
+		// Nothing tells how those that end together differed.
+		for j := max(last+1, index-n+1); j <= index; j++ {
+			p.Index = j
+			if p.Used > 0 || p.Throttled {
+				exact.Periods = append(exact.Periods, p)
+			}
 		}
+		last, told = index, told+n
 	}
-	return &exact, len(exact.Periods) > 0
+	return &exact, len(exact.Periods) > 0 && float64(told) >= seen*float64(polls.NrPeriods)-1
+}
+
+// period returns what tick i says of each period that it ends, without the index,
+// and how many these are.
+func (k *Ticks) period(i int) (p Period, n int) {
+	t := k.ticks[i]
+	n = 1
+	p = Period{Throttled: t.Held, CPUs: t.CPUs, Runnable: t.Waiting}
+	used := min(t.Quota, max(0, t.Quota-t.Left))
+	if i+1 < len(k.ticks) {
+		next := k.ticks[i+1]
+		p.Stall = max(0, next.Stall-t.Stall) // it was booked right after the tick
+		n = max(1, int(next.Count-t.Count))
+	}
+	if t.CPUs > 0 && p.Stall > 0 {
+		p.Held = min(t.Length, (p.Stall+t.Later)/time.Duration(t.CPUs*n))
+	}
+	p.Used, p.Stall = used/time.Duration(n), p.Stall/time.Duration(n)
+	return p, n
 }

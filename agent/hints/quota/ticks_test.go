@@ -13,15 +13,17 @@ const ms = time.Millisecond
 
 // ticked are the ticks of a quota of 50 ms that was used up twice.
 func ticked() []Tick {
+	count := uint32(1<<32 - 3)
 	tick := func(at, left, stall time.Duration, cpus, waiting int) Tick {
-		return Tick{At: at, Length: 100 * ms, Quota: 50 * ms, Left: left, Stall: stall, CPUs: cpus, Waiting: waiting}
+		count++
+		return Tick{At: at, Length: 100 * ms, Quota: 50 * ms, Left: left, Stall: stall, Held: cpus > 0, CPUs: cpus, Waiting: waiting, Count: count}
 	}
 	return []Tick{
 		tick(1000*ms, 20*ms, 0, 0, 0),
 		tick(1100*ms, 0, 0, 2, 3),
 		tick(1201*ms, 0, 120*ms, 1, 1),
-		tick(1300*ms, 45*ms, 150*ms, 0, 0),
-		tick(1400*ms, 50*ms, 150*ms, 0, 0), // nothing ran
+		tick(1500*ms, 20*ms, 150*ms, 0, 0),
+		tick(1600*ms, 50*ms, 150*ms, 0, 0), // nothing ran
 		tick(1900*ms, 40*ms, 150*ms, 0, 0),
 	}
 }
@@ -29,11 +31,17 @@ func ticked() []Tick {
 func TestTicksAreRecords(t *testing.T) {
 	polls := &Records{
 		Start: time.Unix(0, 0), End: time.Unix(1, 0), QuotaCores: 0.5, Length: PollEvery, CPUs: 4, Threads: 3,
-		Periods: []Period{{Used: ms}}, NrPeriods: 6, NrThrottled: 2,
+		Periods: []Period{{Used: ms}}, NrPeriods: 8, NrThrottled: 2,
 	}
 	var k Ticks
 	k.Begin()
-	for _, tick := range ticked() {
+	for i, tick := range ticked() {
+		if i == 1 {
+			tick.Later = 20 * ms
+		}
+		if i >= 4 {
+			tick.Count += 2 // three ended with the fourth
+		}
 		k.Add(tick)
 	}
 	got, ok := k.Records(polls)
@@ -41,9 +49,11 @@ func TestTicksAreRecords(t *testing.T) {
 	want.Exact = true
 	want.Periods = []Period{
 		{Index: 0, Used: 30 * ms},
-		{Index: 1, Used: 50 * ms, Throttled: true, Stall: 120 * ms, CPUs: 2, Runnable: 3},
-		{Index: 2, Used: 50 * ms, Throttled: true, Stall: 30 * ms, CPUs: 1, Runnable: 1},
-		{Index: 3, Used: 5 * ms},
+		{Index: 1, Used: 50 * ms, Throttled: true, Stall: 120 * ms, Held: 70 * ms, CPUs: 2, Runnable: 3},
+		{Index: 2, Used: 50 * ms, Throttled: true, Stall: 30 * ms, Held: 30 * ms, CPUs: 1, Runnable: 1},
+		{Index: 3, Used: 10 * ms},
+		{Index: 4, Used: 10 * ms},
+		{Index: 5, Used: 10 * ms},
 		{Index: 9, Used: 10 * ms},
 	}
 	if diff := cmp.Diff(&want, got); !ok || diff != "" {
@@ -61,7 +71,7 @@ func TestTicksThatAreNoRecords(t *testing.T) {
 		"backwards":     func(all []Tick, _ *Records) []Tick { all[3].At = 0; return all },
 		"idle": func(all []Tick, _ *Records) []Tick {
 			for i := range all {
-				all[i].Left, all[i].CPUs = all[i].Quota, 0
+				all[i].Left, all[i].Held = all[i].Quota, false
 			}
 			return all
 		},

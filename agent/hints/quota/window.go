@@ -90,7 +90,9 @@ func (r *Records) throttled(w *history.Window) {
 	}
 	at := w.Concurrency
 	if !r.Exact {
-		at = polls.busy
+		// A runtime's own thread that wakes up while the container is held stands
+		// still for the rest of the period, which looks like a part of a CPU more.
+		at = math.Floor(polls.busy + burnSlack)
 	}
 	switch {
 	case saturated && at <= leastStep:
