@@ -52,7 +52,8 @@ func (a *advice) cpuLimit() {
 	if a.policy == Guaranteed {
 		a.now.CPURequestCores = a.now.CPULimitCores
 	}
-	a.now.Provisional = hot && window.Saturated
+	// What is behind a limit that clips can only be guessed at.
+	a.now.Provisional = hot
 	a.urgentLimit = hot && need > urgentStep*a.published.CPULimitCores.V && window.End.After(a.published.CPUChanged)
 }
 

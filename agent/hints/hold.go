@@ -27,6 +27,9 @@ const (
 	risingStep   = 1.3
 	// movedBand is by how much an amount of CPU must differ after a day.
 	movedBand = 0.5
+	// correctedStep is by how much a guess must be off to be corrected at once by
+	// the first window that knows: two windows of one load differ by a little.
+	correctedStep = 1.1
 	// settled is how much of its first day a hint is made anew more often, as
 	// the little that is known grows.
 	settled = 24 * time.Hour
@@ -112,7 +115,7 @@ func (a *advice) holdCPU(next *history.Published, stands history.Published, dail
 	if a.urgentRequest || known || daily && moved(stands.CPURequestCores, a.now.CPURequestCores, stood) {
 		next.CPURequestCores = a.now.CPURequestCores
 	}
-	corrected := stands.Provisional && !a.now.Provisional
+	corrected := stands.Provisional && !a.now.Provisional && beyond(correctedStep, stands.CPULimitCores, a.now.CPULimitCores)
 	if a.urgentLimit || limitKnown || corrected || daily && moved(stands.CPULimitCores, a.now.CPULimitCores, stood) {
 		next.CPULimitCores, next.Provisional = a.now.CPULimitCores, a.now.Provisional
 	}
@@ -160,8 +163,12 @@ func moved(from, to history.Number, stood time.Duration) bool {
 	if !from.Known || !to.Known {
 		return from != to
 	}
-	band := 1 + movedBand/max(1, stood.Hours()/24)
-	return to.V > from.V*band || to.V < from.V/band
+	return beyond(1+movedBand/max(1, stood.Hours()/24), from, to)
+}
+
+// beyond says whether two amounts that are known differ by more than a factor.
+func beyond(factor float64, from, to history.Number) bool {
+	return to.V > from.V*factor || to.V < from.V/factor
 }
 
 // sayHeld tells where what is shown is not what the newest numbers would give.

@@ -34,10 +34,16 @@ func (a *advice) memoryOOM() {
 func (a *advice) raiseAfter(oom history.OOM, ooms history.OOMs) {
 	floor := max(oom.LimitBytes*oomFactor, oom.LimitBytes+oomBytes)
 	capped := ""
+	peak := a.peaks.Peak
+	if oom.Scope == history.OOMContainer {
+		// It had all of its limit when it was killed, however little the sample
+		// before saw: what fills it within a second is in no sample.
+		peak = max(peak, oom.LimitBytes)
+	}
 	// A peak that is far below the limit it was killed at was not seen whole:
 	// some of the raise stays.
-	if most := max(oomMostPeaks*a.peaks.Peak, oom.LimitBytes*oomLeast); a.peaks.Peak > 0 && floor > most {
-		floor, capped = most, fmt.Sprintf(", but at most the larger of 4 x the highest working set of %s and 1.15 x that limit", bytes(a.peaks.Peak))
+	if most := max(oomMostPeaks*peak, oom.LimitBytes*oomLeast); peak > 0 && floor > most {
+		floor, capped = most, fmt.Sprintf(", but at most the larger of 4 x the most that it was seen with, %s, and 1.15 x that limit", bytes(peak))
 	}
 	code, what := snapshot.ReasonMemoryOOM, "its own limit"
 	if oom.Scope == history.OOMPod {

@@ -157,6 +157,22 @@ func TestRaisedAtOnceWhenUseStaysAbove(t *testing.T) {
 	}
 }
 
+// So is what a limit that throttles let see, if it is off by more than windows
+// always are.
+func TestGuessIsCorrected(t *testing.T) {
+	for need, want := range map[float64]float64{0.8: 0.8, 1.15: 1.2} {
+		s := begin().uses(3*day, 0.2, 100*mi)
+		s.window(func(w *history.Window) { throttled(w); w.NeedCores = 1.2 })
+		if h := Advise(s.Series, Facts{}, Settings{}, s.now); h.CPULimitCores.V != 1.2 {
+			t.Fatalf("not what the window says: %s", describe(h))
+		}
+		s.window(func(w *history.Window) { w.QuotaCores, w.NeedCores = 1.2, need })
+		if h := Advise(s.Series, Facts{}, Settings{}, s.now); h.CPULimitCores.V != want {
+			t.Errorf("a window that asks for %g: %s", need, describe(h))
+		}
+	}
+}
+
 // A saturated window's guess is corrected by the next window, also downwards.
 func TestProvisionalLimitIsCorrected(t *testing.T) {
 	s := begin().uses(3*day, 0.2, 100*mi)

@@ -16,7 +16,7 @@ type Published struct {
 	// Raised is when use last left the published CPU request behind.
 	Raised time.Time
 	// Provisional says that the CPU limit is a guess that the next window may
-	// correct: the demand behind it was not to be seen.
+	// correct: a limit throttled the work, so that the demand was not to be seen.
 	Provisional bool
 	// The amounts, in cores and bytes; unknown where the hint had none.
 	CPURequestCores, CPULimitCores       Number
