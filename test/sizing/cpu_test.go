@@ -29,7 +29,7 @@ type shape struct {
 
 func shapes() []shape {
 	return []shape{
-		{name: "1 thread, always busy", class: Steady, works: []string{"spin threads=1"}},
+		{name: "1 thread, always busy", class: Steady, works: []string{"duty run=10s sleep=0 seed=S"}},
 		{name: "1 thread, 50 on, 150 off", class: Steady, works: []string{"duty run=50ms sleep=150ms seed=S"}},
 		{name: "1 thread, 200 on, 300 off", class: Steady, works: []string{"duty run=200ms sleep=300ms seed=S"}, long: true},
 		{name: "1 thread, 500 on, 500 off", class: Steady, works: []string{"duty run=500ms sleep=500ms seed=S"}, long: true},
@@ -51,11 +51,11 @@ func shapes() []shape {
 		},
 		{
 			name: "boot of 2 x 5 s, then 2 %", class: Steady, boot: true, cpus: 2,
-			works: []string{"spin threads=2 cpu=10s hold=1", "duty run=10ms sleep=490ms seed=S"},
+			works: []string{"together threads=2 work=5s period=24h jitter=0 seed=S", "duty run=10ms sleep=490ms seed=S"},
 		},
 		{
 			name: "boot of 8 s, then 5 %", class: Steady, boot: true, long: true,
-			works: []string{"spin threads=1 cpu=8s hold=1", "duty run=5ms sleep=95ms seed=S"},
+			works: []string{"together threads=1 work=8s period=24h jitter=0 seed=S", "duty run=5ms sleep=95ms seed=S"},
 		},
 		{name: "4 threads, 20 requests/s of 10 ms", class: Pool, works: []string{"pool threads=4 rate=20 work=10ms seed=S"}, cpus: 4},
 		{name: "4 threads, 30 requests/s of 8 ms", class: Pool, works: []string{"pool threads=4 rate=30 work=8ms seed=S"}, cpus: 4, long: true},

@@ -4,12 +4,12 @@ package work
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"runtime"
+	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,24 +19,31 @@ func arrivalKinds() []Kind {
 	return []Kind{
 		{
 			Name:     "duty",
-			Does:     "a thread uses run of CPU and sleeps in turn, each a fifth more or less than said, which seed decides",
+			Does:     "a process uses run of CPU and sleeps in turn, each a fifth more or less than said, which seed decides",
 			Defaults: "run=50ms sleep=150ms seed=1",
 			run:      runDuty,
 		},
 		{
 			Name:     "together",
-			Does:     "all threads want work of CPU at once, in each period at a moment within jitter that seed decides; a thread that is still at it skips one: synchronised bursts, garbage collections",
+			Does:     "all threads, each a process of one, want work of CPU at once, in each period at a moment within jitter that seed decides; one that is still at it skips one: synchronised bursts, garbage collections",
 			Defaults: "threads=4 work=20ms period=1s jitter=200ms seed=1",
 			run:      runTogether,
 		},
 		{
 			Name:     "pool",
-			Does:     "threads take requests from a queue; rate of them come a second, independent of each other, each of work on average, exponential (dist=exp) or with a heavy tail (dist=pareto)",
+			Does:     "threads, each a process of one, take requests from a queue; rate of them come a second, independent of each other, each of work on average, exponential (dist=exp) or with a heavy tail (dist=pareto)",
 			Defaults: "threads=4 rate=20 work=10ms dist=exp seed=1",
 			run:      runPool,
 		},
 	}
 }
+
+// mostPieces bounds what is made in advance; after that it begins again.
+const mostPieces = 1 << 14
+
+// piece is a piece of work, in ns: of CPU, not before a time since the start, with
+// a pause after it.
+type piece struct{ at, work, pause int64 }
 
 func runDuty(ctx context.Context, p *params) error {
 	run, pause, seed := p.span("run"), p.span("sleep"), p.whole("seed")
@@ -44,15 +51,8 @@ func runDuty(ctx context.Context, p *params) error {
 		return p.err
 	}
 	random := seeded(seed)
-	about := func(d time.Duration) time.Duration { return time.Duration(float64(d) * (0.8 + 0.4*random.Float64())) }
-	runtime.GOMAXPROCS(1)
-	onThreads(1, func() {
-		for ctx.Err() == nil {
-			burnFinely(ctx, about(run))
-			sleepUntil(monotonic() + about(pause))
-		}
-	})
-	return nil
+	about := func(d time.Duration) int64 { return int64(float64(d) * (0.8 + 0.4*random.Float64())) }
+	return doPieces(ctx, 1, false, func(int) piece { return piece{work: about(run), pause: about(pause)} })
 }
 
 func runTogether(ctx context.Context, p *params) error {
@@ -63,24 +63,12 @@ func runTogether(ctx context.Context, p *params) error {
 	if period == 0 {
 		return &usageError{"together: period=0 never ends"}
 	}
-	runtime.GOMAXPROCS(threads + 1)
-	start := monotonic() + 100*time.Millisecond
-	onThreads(threads, func() {
-		random := seeded(seed) // each thread finds the same moments
-		for n := time.Duration(0); ctx.Err() == nil; n++ {
-			due := start + n*period + time.Duration(random.Float64()*float64(jitter))
-			if due < monotonic() {
-				continue // still at the one before
-			}
-			sleepUntil(due)
-			burnFinely(ctx, work)
-		}
+	random := seeded(seed)
+	return doPieces(ctx, threads, false, func(n int) piece {
+		at := 100*time.Millisecond + time.Duration(n)*period + time.Duration(random.Float64()*float64(jitter))
+		return piece{at: int64(at), work: int64(work)}
 	})
-	return nil
 }
-
-// queued is how many requests may wait: more are refused.
-const queued = 4096
 
 func runPool(ctx context.Context, p *params) error {
 	threads, rate, work, dist, seed := p.whole("threads"), p.whole("rate"), p.span("work"), p.text("dist"), p.whole("seed")
@@ -91,55 +79,116 @@ func runPool(ctx context.Context, p *params) error {
 		return &usageError{fmt.Sprintf("pool: rate=%d dist=%s: want a rate, and exp or pareto", rate, dist)}
 	}
 	random := seeded(seed)
-	amount := func() time.Duration { return time.Duration(random.ExpFloat64() * float64(work)) }
-	if dist == "pareto" {
-		amount = func() time.Duration {
+	due := 1.0
+	return doPieces(ctx, threads, true, func(int) piece {
+		due += random.ExpFloat64() / float64(rate) * 1e9
+		amount := random.ExpFloat64() * float64(work)
+		if dist == "pareto" {
 			// The shape is 1.5, so the least request is a third of the mean.
-			return min(time.Second, time.Duration(float64(work)/3*math.Pow(1-random.Float64(), -1/1.5)))
+			amount = min(1e9, float64(work)/3*math.Pow(1-random.Float64(), -1/1.5))
 		}
-	}
-	runtime.GOMAXPROCS(threads + 1)
-	requests := make(chan time.Duration, queued)
-	defer close(requests)
-	go onThreads(threads, func() {
-		for request := range requests {
-			burnFinely(ctx, request)
-		}
+		return piece{at: int64(due), work: int64(amount)}
 	})
-	onThreads(1, func() {
-		for due := monotonic(); ctx.Err() == nil; {
-			due += time.Duration(random.ExpFloat64() / float64(rate) * float64(time.Second))
-			sleepUntil(due)
-			select {
-			case requests <- amount():
-			default:
-			}
-		}
-	})
-	return nil
 }
 
 func seeded(seed int) *rand.Rand { return rand.New(rand.NewPCG(uint64(seed), 1)) }
 
-// burnFinely is burn to the tenth of a millisecond on a slow machine.
-func burnFinely(ctx context.Context, d time.Duration) {
-	end := threadCPU() + d
-	for threadCPU() < end && ctx.Err() == nil {
-		spinFor(2_000)
+// pieces are what processes share: the work, and which piece is next.
+type pieces struct {
+	next  atomic.Int64
+	queue bool // the pieces are shared out, else each process does all of them
+	start int64
+	all   [mostPieces]piece
+}
+
+// doPieces lets so many processes work, until they are killed. None of them has a
+// Go runtime: its threads, which wake up to look around, would use as much as the
+// work where the clock counts instructions and processors take turns.
+func doPieces(ctx context.Context, processes int, queue bool, make func(n int) piece) error {
+	memory, err := unix.Mmap(-1, 0, int(unsafe.Sizeof(pieces{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return fmt.Errorf("make room for the work: %w", err)
+	}
+	shared := (*pieces)(unsafe.Pointer(&memory[0]))
+	shared.queue = queue
+	for i := range shared.all {
+		shared.all[i] = make(i)
+	}
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return fmt.Errorf("read the clock: %w", err)
+	}
+	shared.start = now.Nano()
+	for range processes {
+		if err := forkWorker(shared); err != nil {
+			return fmt.Errorf("fork: %w", err)
+		}
+	}
+	forever(ctx)
+	return nil
+}
+
+// forkWorker makes a child that does the pieces until it is killed.
+//
+//go:norace
+//go:nosplit
+func forkWorker(shared *pieces) error {
+	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	if pid != 0 {
+		return nil
+	}
+	// Only this thread exists in the child and the Go runtime is dead: nothing
+	// but arithmetic and raw system calls is safe from here.
+	for own := int64(0); ; own++ {
+		i := own
+		if shared.queue {
+			i = shared.next.Add(1) - 1
+		}
+		p := &shared.all[i%mostPieces]
+		if p.at > 0 {
+			due := shared.start + p.at
+			late := rawClock(unix.CLOCK_MONOTONIC) > due
+			if late && !shared.queue {
+				continue // still at the one before
+			}
+			rawSleep(due)
+		}
+		rawBurn(p.work)
+		if p.pause > 0 {
+			rawSleep(rawClock(unix.CLOCK_MONOTONIC) + p.pause)
+		}
 	}
 }
 
-func monotonic() time.Duration {
+// rawBurn uses so many ns of CPU time, to a twentieth of a ms on a slow machine.
+//
+//go:norace
+//go:nosplit
+func rawBurn(nanos int64) {
+	x := uint64(1)
+	for end := rawClock(unix.CLOCK_THREAD_CPUTIME_ID) + nanos; rawClock(unix.CLOCK_THREAD_CPUTIME_ID) < end && x != 0; {
+		for range 2_000 {
+			x = x*6364136223846793005 + 1442695040888963407
+		}
+	}
+}
+
+//go:norace
+//go:nosplit
+func rawClock(clock uintptr) int64 {
 	var ts unix.Timespec
-	// Cannot fail for this clock.
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return time.Duration(ts.Nano())
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOCK_GETTIME, clock, uintptr(unsafe.Pointer(&ts)), 0)
+	return ts.Sec*1e9 + ts.Nsec
 }
 
-// sleepUntil waits in the kernel, so that the thread wakes by itself: a timer
-// of the runtime would make another one run first.
-func sleepUntil(at time.Duration) {
-	ts := unix.NsecToTimespec(int64(at))
-	for errors.Is(unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &ts, nil), unix.EINTR) {
-	}
+// rawSleep waits until a time of CLOCK_MONOTONIC.
+//
+//go:norace
+//go:nosplit
+func rawSleep(until int64) {
+	ts := unix.Timespec{Sec: until / 1e9, Nsec: until % 1e9}
+	_, _, _ = unix.RawSyscall6(unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
 }

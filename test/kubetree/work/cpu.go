@@ -108,14 +108,14 @@ func withLimit(ctx context.Context, limit time.Duration) (context.Context, conte
 func burn(ctx context.Context, d time.Duration) {
 	end := threadCPU() + d
 	for threadCPU() < end && ctx.Err() == nil {
-		spinFor(20_000)
+		spinALittle()
 	}
 }
 
 //go:noinline
-func spinFor(rounds int) {
+func spinALittle() {
 	x := uint64(1)
-	for range rounds {
+	for range 20_000 {
 		x = x*6364136223846793005 + 1442695040888963407
 	}
 	sink(x)
