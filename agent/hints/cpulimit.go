@@ -18,6 +18,10 @@ const limitRatio = 2
 // replace it at once: two windows of the same load differ by a little.
 const urgentStep = 1.1
 
+// takenWithin is how long after its end a window may be taken in: what was
+// published meanwhile did not know it.
+const takenWithin = 15 * time.Second
+
 // How sure a CPU limit is, by what it was made of.
 const (
 	sureExact     = 0.9
@@ -54,7 +58,7 @@ func (a *advice) cpuLimit() {
 	}
 	// What is behind a limit that clips can only be guessed at.
 	a.now.Provisional = hot
-	a.urgentLimit = hot && need > urgentStep*a.published.CPULimitCores.V && window.End.After(a.published.CPUChanged)
+	a.urgentLimit = hot && need > urgentStep*a.published.CPULimitCores.V && window.End.Add(takenWithin).After(a.published.CPUChanged)
 }
 
 // leastLimit raises the limit to what samples and the policy ask for at least,

@@ -157,6 +157,21 @@ func TestRaisedAtOnceWhenUseStaysAbove(t *testing.T) {
 	}
 }
 
+// A window that ended just before the first hint was published, and was taken in
+// after that, still raises it.
+func TestWindowThatComesLate(t *testing.T) {
+	s := begin().uses(10*time.Minute, 0.1, 100*mi)
+	ended := s.now.Add(-time.Second)
+	first := Advise(s.Series, Facts{}, Settings{}, s.now)
+	s.window(func(w *history.Window) {
+		throttled(w)
+		w.Start, w.End, w.NeedCores = ended.Add(-time.Minute), ended, 1.2
+	})
+	if h := Advise(s.Series, Facts{}, Settings{}, ended.Add(2*time.Second)); h.CPULimitCores.V != 1.2 || first.CPULimitCores.V > 0.5 {
+		t.Errorf("not raised from %g: %s", first.CPULimitCores.V, describe(h))
+	}
+}
+
 // So is what a limit that throttles let see, if it is off by more than windows
 // always are.
 func TestGuessIsCorrected(t *testing.T) {
