@@ -34,7 +34,7 @@ func TestBriefContainersCount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	agents := []*Agent{start(t, settings(t)), start(t, settings(t))}
+	agents := []*Agent{startPatient(t), startPatient(t)}
 	for _, a := range agents {
 		needEvents(t, a)
 		nextSweep(t, a)
@@ -43,6 +43,15 @@ func TestBriefContainersCount(t *testing.T) {
 	for _, a := range agents {
 		checkBrief(t, a, pod, n)
 	}
+}
+
+// startPatient starts an agent that exports what ended until all of it has been
+// looked at: without names each container has a series of its own.
+func startPatient(t *testing.T) *Agent {
+	t.Helper()
+	cfg := settings(t)
+	cfg.Flags = append(cfg.Flags, "--retention=1h")
+	return start(t, cfg)
 }
 
 // The same while the node is busy, with two more containers at once than it has
@@ -55,7 +64,7 @@ func TestBriefContainersCountUnderLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := start(t, settings(t))
+	a := startPatient(t)
 	needEvents(t, a)
 	nextSweep(t, a)
 	if _, err := tree.AddPod(kubetree.PodSpec{Name: "busy", Containers: []kubetree.ContainerSpec{
