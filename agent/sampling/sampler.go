@@ -188,11 +188,13 @@ const minBetween = 20 * time.Millisecond
 // and to bring them to the disk: the node may be about to go down as well.
 func (s *Sampler) Run(ctx context.Context) error {
 	synced := make(chan struct{})
+	syncing, stop := context.WithCancel(ctx)
 	go func() {
 		defer close(synced)
-		s.syncWhenAsked(ctx)
+		s.syncWhenAsked(syncing)
 	}()
-	defer func() { <-synced }()
+	// Also when a sweep panics, which must end the agent and not hold it up.
+	defer func() { stop(); <-synced }()
 
 	ticker := time.NewTicker(s.cfg.Interval)
 	defer ticker.Stop()

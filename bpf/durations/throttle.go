@@ -44,8 +44,9 @@ type throttle struct {
 	excesses   batch[uint64, throttleExcess]
 
 	// unmatchedBefore are the returns without an entry before any container was
-	// looked for: the return is attached first.
+	// looked for, which is once begun: the return is attached first.
 	unmatchedBefore uint64
+	begun           bool
 
 	// clock is the end of the newest interval, in the kernel's clock, and read
 	// when that was.
@@ -160,10 +161,17 @@ func (t *throttle) forget(cgroup uint64) {
 }
 
 // begin makes what is lost from now on count.
-func (t *throttle) begin() { t.unmatchedBefore = number(t.collection, throttleVarUnmatched) }
+func (t *throttle) begin() {
+	t.unmatchedBefore, t.begun = number(t.collection, throttleVarUnmatched), true
+}
 
+// lost never falls: until begin nothing is lost, as nobody looks.
 func (t *throttle) lost() uint64 {
-	return number(t.collection, throttleVarExcessCount) + number(t.collection, throttleVarUnmatched) - t.unmatchedBefore
+	lost := number(t.collection, throttleVarExcessCount)
+	if t.begun {
+		lost += number(t.collection, throttleVarUnmatched) - t.unmatchedBefore
+	}
+	return lost
 }
 
 func (t *throttle) close() error {
