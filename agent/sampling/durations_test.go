@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -32,6 +33,30 @@ func (k *kernel) Drain() error                   { return k.err }
 func (k *kernel) Lost() (throttle, stall uint64) { return k.lost, 0 }
 func (k *kernel) Status() []bpf.Status {
 	return []bpf.Status{{Program: "throttle", How: "fentry"}, {Program: "stall", Err: errors.New("no hook")}}
+}
+
+// broken panics when it is drained.
+type broken struct{ *kernel }
+
+func (broken) Drain() error { panic("broken") }
+
+// A panic that waited for Run's own goroutine would leave an agent that stands
+// still and says that it is well.
+func TestRunEndsWhenASweepPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.container(w.pod(cgroupfs.BestEffort, "uid-1"), "id-1", app)
+		a, k := w.startWithDurations(t, nil)
+		a.cfg.Durations = broken{k}
+		ended := make(chan any)
+		go func() {
+			defer func() { ended <- recover() }()
+			_ = a.Run(t.Context())
+		}()
+		if got := <-ended; got != "broken" {
+			t.Errorf("Run ended with %v, want the panic", got)
+		}
+	})
 }
 
 // periods are lost, so many.
