@@ -95,7 +95,14 @@ func (k *Ticks) period(i int) (p Period, n int) {
 		n = max(1, int(next.Count-t.Count))
 	}
 	if t.CPUs > 0 && p.Stall > 0 {
-		p.Held = min(t.Length, (p.Stall+t.Later)/time.Duration(t.CPUs*n))
+		p.Held = (p.Stall + t.Later) / time.Duration(t.CPUs*n)
+		if i > 0 && n == 1 {
+			// What the timer was late by, the hold is longer by, or the next shorter.
+			if late := t.At - k.ticks[i-1].At - t.Length; late.Abs() < t.Length/2 {
+				p.Held -= late
+			}
+		}
+		p.Held = min(t.Length, max(1, p.Held))
 	}
 	p.Used, p.Stall = used/time.Duration(n), p.Stall/time.Duration(n)
 	return p, n

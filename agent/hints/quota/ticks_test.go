@@ -50,7 +50,7 @@ func TestTicksAreRecords(t *testing.T) {
 	want.Periods = []Period{
 		{Index: 0, Used: 30 * ms},
 		{Index: 1, Used: 50 * ms, Throttled: true, Stall: 120 * ms, Held: 70 * ms, CPUs: 2, Runnable: 3},
-		{Index: 2, Used: 50 * ms, Throttled: true, Stall: 30 * ms, Held: 30 * ms, CPUs: 1, Runnable: 1},
+		{Index: 2, Used: 50 * ms, Throttled: true, Stall: 30 * ms, Held: 29 * ms, CPUs: 1, Runnable: 1},
 		{Index: 3, Used: 10 * ms},
 		{Index: 4, Used: 10 * ms},
 		{Index: 5, Used: 10 * ms},
