@@ -19,13 +19,24 @@ func Read(output io.Reader, to io.Writer) ([]Row, error) {
 			return rows, fmt.Errorf("copy the output: %w", err)
 		}
 		if r, ok := ParseLine(lines.Text()); ok {
-			rows = append(rows, r)
+			rows = add(rows, r)
 		}
 	}
 	if err := lines.Err(); err != nil {
 		return rows, fmt.Errorf("read a test's output: %w", err)
 	}
 	return rows, nil
+}
+
+// add puts a row in, in the place of an earlier one of the same experiment.
+func add(rows []Row, r Row) []Row {
+	for i, old := range rows {
+		if old.Machine == r.Machine && old.Shape == r.Shape && old.Share == r.Share && old.Exact == r.Exact {
+			rows[i] = r
+			return rows
+		}
+	}
+	return append(rows, r)
 }
 
 // The lines that the report is between.

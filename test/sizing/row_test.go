@@ -76,8 +76,10 @@ func TestTables(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	pool := Row{Machine: "Linux x", Shape: "p", Class: Pool, Exact: true, Enough: 0.5, Hint: 1.2, Newest: 1.1}
+	old := pool
+	old.Hint = 9
 	memory := Row{Machine: "Linux y", Shape: "m", Class: Memory, Enough: 100 << 20, Hint: 1.2}
-	rows, err := Read(strings.NewReader("=== RUN\n  x.go:1: "+pool.Line()+"\n"+memory.Line()+"\nPASS\n"), io.Discard)
+	rows, err := Read(strings.NewReader("=== RUN\n  x.go:1: "+old.Line()+"\n  x.go:1: "+pool.Line()+"\n"+memory.Line()+"\nPASS\n"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
