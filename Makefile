@@ -123,7 +123,7 @@ e2e: ## the agent as a DaemonSet on a real, emulated Kubernetes node; builds Kub
 	go run ./test/kubernetes/cmd/cluster test $(E2E_FLAGS)
 
 .PHONY: install-test
-install-test: $(HELM) image ## the image and the Helm chart on that node, with Prometheus, tokens and alerts; and the hardened profile (35 minutes)
+install-test: $(HELM) image ## the image and the Helm chart on that node, with Prometheus, tokens and alerts; and the hardened profile (25 minutes)
 	SLICEWATCH_HELM=$(CURDIR)/$(HELM) go run ./test/kubernetes/cmd/cluster test-install $(E2E_FLAGS)
 
 # Two machines at a time, as an emulated one keeps one processor busy. What
