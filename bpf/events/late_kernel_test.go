@@ -29,9 +29,7 @@ func TestLateCPUTimeIsTold(t *testing.T) {
 	r := open(t, tree, events.Config{})
 	const n = 30
 	keeper := tree.Containers(pod)[0]
-	charge := func() uint64 {
-		return cpuUsage(t, pod.Path) - cpuUsage(t, pod.Sandbox.Path) - cpuUsage(t, keeper.Path)
-	}
+	charge := func() uint64 { return usageOfOthers(t, pod, keeper) }
 	before := charge()
 	for range n {
 		c, err := tree.StartContainer(pod, kubetree.ContainerSpec{Name: "brief", Work: work.Cmd("spin cpu=1ms")})
