@@ -53,6 +53,8 @@ type incident struct {
 	key   incidentKey
 	node  *node
 	kills []Kill // one for each process
+	// repeats are victims, the first one aside, that were met again.
+	repeats int64
 	// last is the sweep in which the newest victim came.
 	opened, last uint64
 }
@@ -108,9 +110,15 @@ func (k *Keeper) take(n *node, event Kill) {
 		}
 		in.last = k.sweep
 		for i := range in.kills {
-			if in.kills[i].PID == event.PID { // the first victim of a group kill comes twice
-				return
+			if in.kills[i].PID != event.PID {
+				continue
 			}
+			// The kernel meets an exiting process again by another of its
+			// threads, and counts it again.
+			if i > 0 {
+				in.repeats++
+			}
+			return
 		}
 		in.kills = append(in.kills, event)
 		return
@@ -199,8 +207,8 @@ func (k *Keeper) closeIncidents(now time.Time, all bool) {
 func (k *Keeper) closeIncident(in *incident, now time.Time) {
 	first, n := &in.kills[0], in.node
 	n.told.kills += int64(len(in.kills))
-	if first.Group {
-		n.told.kills++
+	if first.Group { // its first victim is counted twice
+		n.told.kills += 1 + in.repeats
 		n.told.groups++
 	}
 	n.toldAt = k.sweep

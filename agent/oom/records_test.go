@@ -257,6 +257,23 @@ func TestNestedCgroupsBelongToTheirContainer(t *testing.T) {
 	}
 }
 
+// The kernel meets a process of a group that is exiting again by another of its
+// threads, and counts it again.
+func TestVictimThatIsMetAgain(t *testing.T) {
+	w := newWorld(t)
+	b := w.container(w.pod("p"), "b", true)
+	k := w.start()
+	k.SetEvents(true)
+	w.sweep()
+	events := w.oom(b, b, 2)
+	w.event(b, cgroupfs.MemoryLocalEventOOMKill, cgroupfs.MemoryEventOOMKill)
+	w.send(append(events, events[0], events[1])) // of the first that is the usual second time
+	w.sweeps(8)
+	if diff := cmp.Diff(map[string]string{"p/b container": "1/2"}, k.counted()); diff != "" {
+		t.Errorf("counts (-want +got):\n%s", diff)
+	}
+}
+
 func TestSteadySweepAllocatesLittle(t *testing.T) {
 	w := newWorld(t)
 	pod := w.pod("p")
