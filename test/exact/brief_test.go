@@ -41,7 +41,9 @@ func TestBriefContainersCount(t *testing.T) {
 	}
 	runBrief(t, tree, pod, n)
 	for _, a := range agents {
-		checkBrief(t, a, pod, n)
+		if checkBrief(t, a, pod, n) == 0 {
+			t.Error("no throttled period is counted")
+		}
 	}
 }
 
@@ -179,8 +181,9 @@ func runBrief(t *testing.T, tree *kubetree.Tree, pod *kubetree.Pod, n int) {
 }
 
 // checkBrief compares the containers of a pod, all but the keeper, with what
-// the pod's cgroup says without the sandbox.
-func checkBrief(t *testing.T, a *Agent, pod *kubetree.Pod, n int) {
+// the pod's cgroup says without the sandbox. It returns the throttled periods:
+// on a busy node none may get as far as its quota.
+func checkBrief(t *testing.T, a *Agent, pod *kubetree.Pod, n int) (throttled float64) {
 	t.Helper()
 	time.Sleep(time.Second) // deaths that the tree showed first
 	nextSweep(t, a)
@@ -188,7 +191,7 @@ func checkBrief(t *testing.T, a *Agent, pod *kubetree.Pod, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var usage, starts, throttled float64
+	var usage, starts float64
 	for name, v := range got {
 		switch {
 		case !strings.Contains(name, pod.UID) || !strings.HasPrefix(name, "slicewatch_container_"):
@@ -208,14 +211,12 @@ func checkBrief(t *testing.T, a *Agent, pod *kubetree.Pod, n int) {
 	if starts != float64(n+1) {
 		t.Errorf("%v starts, want %d and the keeper's", starts, n)
 	}
-	if throttled == 0 {
-		t.Error("no throttled period is counted")
-	}
 	for _, source := range []string{"lifecycle", "oom"} {
 		if lost := got[labelled("slicewatch_events_lost_total", map[string]string{"source": source})]; lost > 0 {
 			t.Errorf("%v events of source %s were lost", lost, source)
 		}
 	}
+	return throttled
 }
 
 func usageOf(t *testing.T, dir string) float64 {
