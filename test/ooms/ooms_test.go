@@ -226,7 +226,8 @@ func (n *node) records(query string) []*snapshot.OOMRecord {
 	return list.OOMs
 }
 
-// killEverywhere lets the kernel kill at every level, one after the other.
+// killEverywhere lets the kernel kill at every level, one after the other. Each
+// container lives for some sweeps, so that there is a minute before.
 func (n *node) killEverywhere() {
 	n.t.Helper()
 	single := n.pod("child", 128*mi, 24*mi, true, "child step=4Mi every=1ms pause=1500ms rounds=4")
@@ -234,27 +235,27 @@ func (n *node) killEverywhere() {
 	n.wait()
 	n.removeWhenDone(single)
 
-	n.removeWhenKilled(n.pod("podlimit", 32*mi, 256*mi, false, "grow step=2Mi every=2ms"))
+	n.removeWhenKilled(n.pod("podlimit", 32*mi, 256*mi, false, "grow step=1Mi every=80ms"))
 	n.expect("podlimit", snapshot.ScopePod, 1, 1)
-	n.removeWhenKilled(n.pod("group", 128*mi, 24*mi, false, "child step=4Mi every=1ms pause=100ms rounds=1"))
+	n.removeWhenKilled(n.pod("group", 128*mi, 24*mi, false, "child step=4Mi every=1ms pause=2s rounds=1"))
 	n.expect("group", snapshot.ScopeContainer, 1, 2)
 	n.wait()
 
-	c := n.pod("qos", 0, 0, false, "grow step=1Mi every=20ms")
+	c := n.pod("qos", 0, 0, false, "grow step=1Mi every=80ms")
 	undo := n.limit(n.Slice(c.Pod.QoS), 32*mi)
 	n.removeWhenKilled(c)
 	n.expect("qos", snapshot.ScopeQoS, 1, 1)
 	n.wait()
 	undo()
 
-	c = n.pod("kubepods", 0, 0, false, "grow step=1Mi every=20ms")
+	c = n.pod("kubepods", 0, 0, false, "grow step=1Mi every=80ms")
 	undo = n.limit(n.Kubepods(), 32*mi)
 	n.removeWhenKilled(c)
 	n.expect("kubepods", snapshot.ScopeKubepods, 1, 1)
 	n.wait()
 	undo()
 
-	n.removeWhenKilled(n.pod("node", 0, 0, false, "grow step=8Mi every=1ms"))
+	n.removeWhenKilled(n.pod("node", 0, 0, false, "grow step=8Mi every=50ms"))
 	n.expect("node", snapshot.ScopeNode, 1, 1)
 	n.wait()
 }
