@@ -166,12 +166,12 @@ func read(stat Stat) (quota.Counters, bool) {
 	if stat.Read(&r) != nil {
 		return quota.Counters{}, false
 	}
-	usage, ok := r.Get(cgroupfs.CPUUsage)
-	throttled, _ := r.Get(cgroupfs.CPUThrottled)
-	periods, _ := r.Get(cgroupfs.CPUPeriods)
-	throttledPeriods, _ := r.Get(cgroupfs.CPUThrottledPeriods)
+	usage, hasUsage := r.Get(cgroupfs.CPUUsage)
+	throttled, hasThrottled := r.Get(cgroupfs.CPUThrottled)
+	periods, hasPeriods := r.Get(cgroupfs.CPUPeriods)
+	throttledPeriods, hasThrottledPeriods := r.Get(cgroupfs.CPUThrottledPeriods)
 	return quota.Counters{
 		Usage: time.Duration(usage) * time.Microsecond, Throttled: time.Duration(throttled) * time.Microsecond,
 		Periods: periods, ThrottledPeriods: throttledPeriods,
-	}, ok
+	}, hasUsage && hasThrottled && hasPeriods && hasThrottledPeriods
 }
