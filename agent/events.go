@@ -59,6 +59,8 @@ func (a *Agent) openEvents(cfg config.Config, settings *sampling.Config, kills *
 // killSink hands kills to their account.
 type killSink struct{ keeper *oom.Keeper }
 
+func (s killSink) Lost(kills uint64) { s.keeper.Lost(kills) }
+
 func (s killSink) Killed(k *events.Kill) {
 	s.keeper.Kill(oom.Kill{
 		Time: k.Time, Incident: k.Incident, PID: k.PID, Command: k.Command,

@@ -182,12 +182,18 @@ func (k *Keeper) isQuiet(n *node) bool {
 // countLeftover counts kills that only files told.
 func (k *Keeper) countLeftover(l leftover, now time.Time) {
 	n := l.node
+	at := n.lastGroup
+	ofGroup := l.tally.groups == 0 && at != nil && k.sweep-at.sweep <= lateSweeps
+	if ofGroup && !k.losesEvents() {
+		// The kernel counts a victim again when it meets it again by another of
+		// its threads: find_lock_task_mm in __oom_kill_process.
+		return
+	}
 	if l.missed {
 		k.missed += uint64(max(l.tally.kills-l.tally.groups, 1))
 	}
 	kills, processes := n.killsIn(l.tally)
-	if at := n.lastGroup; l.tally.groups == 0 && at.sweep > 0 && k.sweep-at.sweep <= lateSweeps {
-		// Victims of that group whose events were lost are no kill of their own.
+	if ofGroup { // its victims whose events were lost are no kill of their own
 		if s := k.seriesOf(n); s != nil {
 			s.processes[at.scope] += uint64(processes)
 		}

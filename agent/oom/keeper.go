@@ -76,9 +76,12 @@ type Keeper struct {
 	resumed bool
 	events  bool // the kernel tells kills
 	asking  bool // some node's names are asked for
+	// lost is how many events the kernel had no room for, lostAt the sweep in
+	// which some were lost last, 0 for never.
+	lost, lostAt uint64
 
 	open    []*incident
-	closed  map[incidentKey]closedIncident
+	closed  map[incidentKey]*closedIncident
 	waiting []waitingKill
 
 	// records are newest first; the slice is replaced, never written to.
@@ -100,7 +103,7 @@ func New(cfg Config) *Keeper {
 	}
 	return &Keeper{
 		cfg: cfg, log: cfg.Logger, nodes: map[uint64]*node{}, book: newBook(),
-		closed: map[incidentKey]closedIncident{}, sweep: firstSweep,
+		closed: map[incidentKey]*closedIncident{}, sweep: firstSweep,
 	}
 }
 
@@ -112,6 +115,20 @@ func (k *Keeper) KeepIn(counts, records Journal) { k.counts, k.recordLog = count
 // kill is told by the files; with, those that the files alone told count as
 // missed.
 func (k *Keeper) SetEvents(up bool) { k.events = up }
+
+// Lost says how many events of kills did not get here, since there are any.
+func (k *Keeper) Lost(events uint64) {
+	if events > k.lost {
+		k.lostAt = k.sweep
+	}
+	k.lost = events
+}
+
+// losesEvents says whether events were lost that may be of what happened within
+// lateSweeps.
+func (k *Keeper) losesEvents() bool {
+	return !k.events || k.lostAt > 0 && k.sweep-k.lostAt <= 2*lateSweeps
+}
 
 // Observe takes what a living cgroup says now. Parents come before their
 // children.

@@ -3,6 +3,7 @@
 package oom
 
 import (
+	"slices"
 	"time"
 
 	"github.com/slicewatch/slicewatch/agent/snapshot"
@@ -53,8 +54,6 @@ type incident struct {
 	key   incidentKey
 	node  *node
 	kills []Kill // one for each process
-	// repeats are victims, the first one aside, that were met again.
-	repeats int64
 	// last is the sweep in which the newest victim came.
 	opened, last uint64
 }
@@ -83,6 +82,7 @@ const (
 // observed, and after it was gone.
 func (k *Keeper) Kill(event Kill) {
 	if len(k.waiting)+len(k.open) >= maxOpen {
+		k.lostAt = k.sweep
 		return
 	}
 	event.Command, event.TriggerCommand = clean(event.Command), clean(event.TriggerCommand)
@@ -98,7 +98,7 @@ func (k *Keeper) take(n *node, event Kill) {
 	key := incidentKey{event.Incident, n.id}
 	if event.Incident != 0 {
 		if at, ok := k.closed[key]; ok {
-			k.late(at, n)
+			k.late(at, n, event.PID)
 			return
 		}
 	}
@@ -109,18 +109,10 @@ func (k *Keeper) take(n *node, event Kill) {
 			continue
 		}
 		in.last = k.sweep
-		for i := range in.kills {
-			if in.kills[i].PID != event.PID {
-				continue
-			}
-			// The kernel meets an exiting process again by another of its
-			// threads, and counts it again.
-			if i > 0 {
-				in.repeats++
-			}
-			return
+		// The kernel may meet an exiting process again by another of its threads.
+		if !slices.ContainsFunc(in.kills, func(v Kill) bool { return v.PID == event.PID }) {
+			in.kills = append(in.kills, event)
 		}
-		in.kills = append(in.kills, event)
 		return
 	}
 	k.open = append(k.open, &incident{key: key, node: n, kills: []Kill{event}, opened: k.sweep, last: k.sweep})
@@ -130,10 +122,15 @@ func (k *Keeper) take(n *node, event Kill) {
 type closedIncident struct {
 	sweep uint64
 	scope snapshot.OOMScope
+	pids  []int // of its victims
 }
 
 // late counts a victim that came after its kill was counted.
-func (k *Keeper) late(of closedIncident, n *node) {
+func (k *Keeper) late(of *closedIncident, n *node, pid int) {
+	if slices.Contains(of.pids, pid) {
+		return
+	}
+	of.pids = append(of.pids, pid)
 	n.told.kills++
 	n.toldAt = k.sweep
 	if s := k.seriesOf(n); s != nil {
@@ -208,7 +205,7 @@ func (k *Keeper) closeIncident(in *incident, now time.Time) {
 	first, n := &in.kills[0], in.node
 	n.told.kills += int64(len(in.kills))
 	if first.Group { // its first victim is counted twice
-		n.told.kills += 1 + in.repeats
+		n.told.kills++
 		n.told.groups++
 	}
 	n.toldAt = k.sweep
@@ -224,9 +221,13 @@ func (k *Keeper) closeIncident(in *incident, now time.Time) {
 			SwapBytes: v.SwapBytes, OOMScoreAdj: v.OOMScoreAdj,
 		})
 	}
-	k.closed[in.key] = closedIncident{k.sweep, d.scope}
+	closed := &closedIncident{sweep: k.sweep, scope: d.scope}
+	for i := range in.kills {
+		closed.pids = append(closed.pids, in.kills[i].PID)
+	}
+	k.closed[in.key] = closed
 	if d.group {
-		n.lastGroup = k.closed[in.key]
+		n.lastGroup = closed
 	}
 	k.count(&d, now)
 }

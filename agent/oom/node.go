@@ -104,7 +104,7 @@ type node struct {
 	// what events explain that the counts have not shown yet.
 	settled, told tally
 	toldAt        uint64
-	lastGroup     closedIncident // the newest group kill that events told
+	lastGroup     *closedIncident // the newest group kill that events told
 	// grew is the sweep in which something unsettled grew last, since the first.
 	grew, since uint64
 	grewAt      time.Time

@@ -257,20 +257,53 @@ func TestNestedCgroupsBelongToTheirContainer(t *testing.T) {
 	}
 }
 
-// The kernel meets a process of a group that is exiting again by another of its
-// threads, and counts it again.
+// TestVictimThatIsMetAgain has a kernel that meets a process of a group kill
+// again by another of its threads, and counts it again, with or without a
+// second event.
 func TestVictimThatIsMetAgain(t *testing.T) {
-	w := newWorld(t)
-	b := w.container(w.pod("p"), "b", true)
-	k := w.start()
-	k.SetEvents(true)
-	w.sweep()
-	events := w.oom(b, b, 2)
-	w.event(b, cgroupfs.MemoryLocalEventOOMKill, cgroupfs.MemoryEventOOMKill)
-	w.send(append(events, events[0], events[1])) // of the first that is the usual second time
-	w.sweeps(8)
-	if diff := cmp.Diff(map[string]string{"p/b container": "1/2"}, k.counted()); diff != "" {
-		t.Errorf("counts (-want +got):\n%s", diff)
+	tests := map[string]struct {
+		again   bool // two victims were met again
+		told    []int
+		late    []int // told after the kill was counted
+		lost    uint64
+		want    string
+		missing bool
+	}{
+		"with an event for each":    {again: true, told: []int{0, 1, 0, 1}, want: "1/2"},
+		"without an event":          {again: true, told: []int{0, 1}, want: "1/2"},
+		"with late events":          {again: true, told: []int{0, 1}, late: []int{0, 1}, want: "1/2"},
+		"though one came late":      {again: true, told: []int{0}, late: []int{1, 1}, want: "1/2"},
+		"not, an event was lost":    {told: []int{0}, lost: 1, want: "1/2", missing: true},
+		"not, both events are here": {told: []int{0, 1}, lost: 1, want: "1/2"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			b := w.container(w.pod("p"), "b", true)
+			k := w.start()
+			k.SetEvents(true)
+			w.sweep()
+			events := w.oom(b, b, 2)
+			if test.again {
+				w.event(b, cgroupfs.MemoryLocalEventOOMKill, cgroupfs.MemoryEventOOMKill)
+				w.event(b, cgroupfs.MemoryLocalEventOOMKill, cgroupfs.MemoryEventOOMKill)
+			}
+			for _, i := range test.told {
+				w.send(events[i : i+1])
+			}
+			k.Lost(test.lost)
+			w.sweeps(2)
+			for _, i := range test.late {
+				w.send(events[i : i+1])
+			}
+			w.sweeps(8)
+			if diff := cmp.Diff(map[string]string{"p/b container": test.want}, k.counted()); diff != "" {
+				t.Errorf("counts (-want +got):\n%s", diff)
+			}
+			if (k.missed > 0) != test.missing {
+				t.Errorf("%d kills counted as missed, want some: %t", k.missed, test.missing)
+			}
+		})
 	}
 }
 

@@ -25,6 +25,8 @@ type Events interface {
 // before the end of its cgroup does.
 type KillSink interface {
 	Killed(k *events.Kill)
+	// Lost says how many kills the kernel could not tell, since the programs run.
+	Lost(kills uint64)
 }
 
 const (
@@ -345,6 +347,9 @@ func (s *Sampler) reportLost() {
 		}
 	}
 	s.lifecycle.tallies = now
+	if s.cfg.KillSink != nil {
+		s.cfg.KillSink.Lost(now[1].Lost + now[1].Failed)
+	}
 }
 
 func (l *lifecycle) init(from Events) {

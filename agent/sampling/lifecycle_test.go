@@ -26,6 +26,7 @@ type teller struct {
 	aimed   uint64
 	silent  bool // events are lost
 	drained int
+	kills   events.Tally
 }
 
 func (e *teller) Drain(to events.Handler) int {
@@ -47,10 +48,12 @@ func (e *teller) Drain(to events.Handler) int {
 	return len(queue)
 }
 
-func (e *teller) Wake() <-chan struct{}        { return e.wake }
-func (e *teller) SetKubepods(id uint64) error  { e.aimed = id; return nil }
-func (e *teller) Tallies() (a, b events.Tally) { return events.Tally{Lost: e.lost}, events.Tally{} }
-func (e *teller) Status() []bpf.Status         { return []bpf.Status{{Program: events.Lifecycle, How: "here"}} }
+func (e *teller) Wake() <-chan struct{}       { return e.wake }
+func (e *teller) SetKubepods(id uint64) error { e.aimed = id; return nil }
+func (e *teller) Tallies() (a, b events.Tally) {
+	return events.Tally{Lost: e.lost}, e.kills
+}
+func (e *teller) Status() []bpf.Status { return []bpf.Status{{Program: events.Lifecycle, How: "here"}} }
 func (e *teller) push(event any) {
 	if e.silent {
 		e.lost++
@@ -294,7 +297,12 @@ func TestBirthsAreBounded(t *testing.T) {
 }
 
 // sink keeps the kills that it was told.
-type sink struct{ kills []events.Kill }
+type sink struct {
+	kills []events.Kill
+	lost  uint64
+}
+
+func (s *sink) Lost(kills uint64) { s.lost = kills }
 
 func (s *sink) Killed(k *events.Kill) { s.kills = append(s.kills, *k) }
 
@@ -304,7 +312,7 @@ func TestKillsArePassedOnAndWakesHeard(t *testing.T) {
 		w.now = time.Now()
 		pod := w.pod(cgroupfs.Burstable, podUID)
 		a, kills := w.start(t, nil), &sink{}
-		e := &teller{w: w, wake: make(chan struct{}, 1)}
+		e := &teller{w: w, wake: make(chan struct{}, 1), kills: events.Tally{Lost: 3, Failed: 1}}
 		a.cfg.Events, a.cfg.KillSink = e, kills
 		a.lifecycle.init(e)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -317,8 +325,8 @@ func TestKillsArePassedOnAndWakesHeard(t *testing.T) {
 		e.wake <- struct{}{}
 		time.Sleep(50 * time.Millisecond)
 		synctest.Wait()
-		if len(kills.kills) != 1 || kills.kills[0].PID != 7 {
-			t.Errorf("kills %+v, want that of process 7", kills.kills)
+		if len(kills.kills) != 1 || kills.kills[0].PID != 7 || kills.lost != 4 {
+			t.Errorf("kills %+v, %d lost; want that of process 7, and 4", kills.kills, kills.lost)
 		}
 		if got := a.counts.sweeps; got != 1 || len(e.queue) != 0 {
 			t.Errorf("%d sweeps, %d events left; want one and none", got, len(e.queue))
