@@ -53,7 +53,10 @@ type Config struct {
 	Periods Periods
 	// Journal is nil when the state directory cannot be used.
 	Journal Journal
-	Logger  *slog.Logger
+	// OnWindow, if not nil, is shown the records of each window, which are
+	// valid during the call only.
+	OnWindow func(*quota.Records)
+	Logger   *slog.Logger
 }
 
 // Advisor makes the hints of one node. Fill is for the sampler's goroutine,

@@ -126,6 +126,9 @@ func (a *Advisor) take(r result) {
 	s.windows++
 	s.quota = r.quota
 	a.stats.Windows++
+	if a.cfg.OnWindow != nil {
+		a.cfg.OnWindow(r.records)
+	}
 	if w := r.records.Window(); w.Periods > 0 {
 		s.series.AddWindow(w)
 		s.due = time.Time{}

@@ -185,6 +185,10 @@ func (e *experiment) hint(share float64, exact bool) {
 	if got := n.newestWindow(c).Exact; got != exact {
 		t.Errorf("%.2f of L*: records are the kernel's: %t, want %t", share, got, exact)
 	}
+	window := &Recorded{
+		Machine: row.Machine, Shape: row.Shape, Class: row.Class, Exact: exact, Enough: row.Enough, Share: share, Records: *n.records,
+	}
+	t.Log(window.Line())
 	row.Hint, row.Confidence = hint.CPULimitCores.V/e.enough, hint.Confidence
 	if row.Class == Pool && has(hint, snapshot.ReasonCPUSaturated) {
 		row.Class = Saturated
@@ -196,6 +200,8 @@ func (e *experiment) hint(share float64, exact bool) {
 	before = c.counts()
 	hint = n.window(c)
 	row.After, row.Slowdown = c.since(before)
+	window.Applied, window.Records = true, *n.records
+	t.Log(window.Line())
 	asked := n.asked(c)
 	row.Newest, row.Published = asked.CPULimitCores.V/e.enough, hint.CPULimitCores.V/e.enough
 	c.remove()

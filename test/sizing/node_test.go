@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slicewatch/slicewatch/agent/hints"
+	"github.com/slicewatch/slicewatch/agent/hints/quota"
 	"github.com/slicewatch/slicewatch/agent/history"
 	agentsizing "github.com/slicewatch/slicewatch/agent/sizing"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
@@ -33,6 +34,7 @@ type node struct {
 	facts   snapshot.Node
 	ooms    []*snapshot.OOMRecord
 	latest  *snapshot.Snapshot
+	records *quota.Records // of the newest window
 }
 
 // settings ask for the smallest limit: the burstable policy's is at least twice
@@ -49,6 +51,7 @@ func newNode(t *testing.T, exact bool) *node {
 	n := &node{t: t, reader: reader, store: history.NewStore(history.Config{})}
 	cfg := agentsizing.Config{
 		Settings: settings(), Store: n.store, Stats: agentsizing.CgroupStats{Root: mount}, Logger: slog.New(slog.DiscardHandler),
+		OnWindow: func(r *quota.Records) { n.records = r.Clone() },
 	}
 	if exact {
 		periods := durations.OpenPeriods()

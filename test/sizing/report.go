@@ -9,23 +9,30 @@ import (
 	"strings"
 )
 
-// Read returns the rows in a test's output, and copies it.
-func Read(output io.Reader, to io.Writer) ([]Row, error) {
-	var rows []Row
+// Read returns the rows and the windows in a test's output, and copies the rest.
+func Read(output io.Reader, to io.Writer) (rows []Row, windows []*Recorded, err error) {
 	lines := bufio.NewScanner(output)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
+		window, err := ParseRecorded(lines.Text())
+		if err != nil {
+			return nil, nil, err
+		}
+		if window != nil {
+			windows = append(windows, window)
+			continue
+		}
 		if _, err := fmt.Fprintln(to, lines.Text()); err != nil {
-			return rows, fmt.Errorf("copy the output: %w", err)
+			return nil, nil, fmt.Errorf("copy the output: %w", err)
 		}
 		if r, ok := ParseLine(lines.Text()); ok {
 			rows = add(rows, r)
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return rows, fmt.Errorf("read a test's output: %w", err)
+		return nil, nil, fmt.Errorf("read a test's output: %w", err)
 	}
-	return rows, nil
+	return rows, windows, nil
 }
 
 // add puts a row in, in the place of an earlier one of the same experiment.

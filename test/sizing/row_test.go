@@ -79,7 +79,7 @@ func TestReport(t *testing.T) {
 	old := pool
 	old.Hint = 9
 	memory := Row{Machine: "Linux y", Shape: "m", Class: Memory, Enough: 100 << 20, Hint: 1.2}
-	rows, err := Read(strings.NewReader("=== RUN\n  x.go:1: "+old.Line()+"\n  x.go:1: "+pool.Line()+"\n"+memory.Line()+"\nPASS\n"), io.Discard)
+	rows, _, err := Read(strings.NewReader("=== RUN\n  x.go:1: "+old.Line()+"\n  x.go:1: "+pool.Line()+"\n"+memory.Line()+"\nPASS\n"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

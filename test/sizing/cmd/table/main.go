@@ -18,20 +18,26 @@ import (
 
 func main() {
 	into := flag.String("into", "", "the Markdown file whose table is to be replaced; empty only prints it")
+	records := flag.String("records", "", "the file that the windows' records are to be written to, for TestRecordedWindows; empty writes none")
 	flag.Parse()
-	if err := run(*into, os.Stdin, os.Stdout); err != nil {
+	if err := run(*into, *records, os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "table:", err)
 		os.Exit(1)
 	}
 }
 
-func run(into string, in io.Reader, out io.Writer) error {
-	rows, err := sizing.Read(in, out)
+func run(into, records string, in io.Reader, out io.Writer) error {
+	rows, windows, err := sizing.Read(in, out)
 	if err != nil {
 		return err
 	}
 	if len(rows) == 0 {
 		return errors.New("no experiment printed a result")
+	}
+	if records != "" {
+		if err := write(records, windows); err != nil {
+			return err
+		}
 	}
 	report := sizing.Report(rows)
 	if into == "" {
@@ -47,4 +53,12 @@ func run(into string, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("%s: %w", into, err)
 	}
 	return os.WriteFile(into, []byte(replaced), 0o644)
+}
+
+func write(path string, windows []*sizing.Recorded) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("keep the windows' records: %w", err)
+	}
+	return errors.Join(sizing.WriteRecorded(file, windows), file.Close())
 }
