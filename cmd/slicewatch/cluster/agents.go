@@ -115,8 +115,10 @@ func (c *Cluster) agents(ctx context.Context, where Agents) ([]corev1.Pod, error
 func (c *Cluster) ask(ctx context.Context, pod *corev1.Pod, query client.HintQuery) (*exporter.HintList, error) {
 	scheme, port := address(pod)
 	name := fmt.Sprintf("agent %s on %s", pod.Name, pod.Spec.NodeName)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	stream := func(scheme string) (io.ReadCloser, error) {
-		return c.core.Pods(pod.Namespace).ProxyGet(scheme, pod.Name, port, "/api/v1/hints", query.Parameters()).Stream(ctx)
+		return c.proxy.Pods(pod.Namespace).ProxyGet(scheme, pod.Name, port, "/api/v1/hints", query.Parameters()).Stream(ctx)
 	}
 	answer, err := stream(scheme)
 	if scheme == "http" && apierrors.IsBadRequest(err) {
@@ -134,7 +136,7 @@ func (c *Cluster) ask(ctx context.Context, pod *corev1.Pod, query client.HintQue
 	case apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("%s has no hints: it is an older slicewatch", name)
 	case err != nil:
-		return nil, fmt.Errorf("ask %s through the API server: %w", name, err)
+		return nil, fmt.Errorf("ask %s through the API server: %w%s", name, err, said(err))
 	}
 	defer answer.Close()
 	var list exporter.HintList
@@ -142,6 +144,21 @@ func (c *Cluster) ask(ctx context.Context, pod *corev1.Pod, query client.HintQue
 		return nil, fmt.Errorf("%s does not answer as slicewatch does: %w", name, err)
 	}
 	return &list, nil
+}
+
+// said is what was answered where that is no Status of the API server: it keeps
+// the agent's own words apart.
+func said(err error) string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return ""
+	}
+	for _, cause := range status.Status().Details.Causes {
+		if cause.Type == metav1.CauseTypeUnexpectedServerResponse && cause.Message != "unknown" {
+			return ": " + strings.TrimSpace(cause.Message)
+		}
+	}
+	return ""
 }
 
 // deniedError is a right that the user lacks, for all agents of a namespace alike.

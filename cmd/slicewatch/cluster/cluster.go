@@ -36,8 +36,11 @@ type Config struct{ Kubeconfig, Context string }
 
 // Cluster reads from one API server.
 type Cluster struct {
-	host        string
-	core        typedcorev1.CoreV1Interface
+	host string
+	core typedcorev1.CoreV1Interface
+	// proxy reaches the agents. It has no time limit of its own: client-go would
+	// add that to the query, which the API server passes on.
+	proxy       typedcorev1.CoreV1Interface
 	autoscaling typedautoscalingv2.AutoscalingV2Interface
 	vpas        vpaclient.AutoscalingV1Interface
 }
@@ -70,6 +73,12 @@ func Connect(cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("use the kubeconfig: %w", err)
 	}
+	unlimited := *client
+	unlimited.Timeout = 0
+	proxy, err := typedcorev1.NewForConfigAndClient(config, &unlimited)
+	if err != nil {
+		return nil, fmt.Errorf("use the kubeconfig: %w", err)
+	}
 	autoscaling, err := typedautoscalingv2.NewForConfigAndClient(config, client)
 	if err != nil {
 		return nil, fmt.Errorf("use the kubeconfig: %w", err)
@@ -78,7 +87,7 @@ func Connect(cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("use the kubeconfig: %w", err)
 	}
-	c.core, c.autoscaling, c.vpas = core, autoscaling, vpas
+	c.core, c.proxy, c.autoscaling, c.vpas = core, proxy, autoscaling, vpas
 	return c, nil
 }
 

@@ -63,6 +63,13 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusForbidden, metav1.StatusReasonForbidden)
 		return
 	}
+	for parameter := range r.URL.Query() {
+		if strings.Contains(r.URL.Path, "/proxy/") && parameter != "namespace" { // as the agents do
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprintf(w, `{"error":"there is no parameter \"%s\""}`, parameter)
+			return
+		}
+	}
 	if body, ok := a.agents[r.URL.Path]; ok {
 		fmt.Fprint(w, body)
 		return
@@ -254,8 +261,9 @@ func TestHintsFails(t *testing.T) {
 		"the agent wants to know who asks": {
 			func(a *apiServer) { a.status[proxied] = http.StatusUnauthorized }, "", "ask by --url and --token-file",
 		},
-		"an older agent":   {func(*apiServer) {}, "", "it is an older slicewatch"},
-		"not a slicewatch": {func(a *apiServer) { a.agents[proxied] = "<html>" }, "", "does not answer as slicewatch does"},
+		"the agent says what is wrong": {func(a *apiServer) { a.status[proxied] = http.StatusTeapot }, "", "not by the API server"},
+		"an older agent":               {func(*apiServer) {}, "", "it is an older slicewatch"},
+		"not a slicewatch":             {func(a *apiServer) { a.agents[proxied] = "<html>" }, "", "does not answer as slicewatch does"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAPIServer(t)
