@@ -15,7 +15,7 @@ func oomFamilies() []family {
 			series: oomCounts(func(s *snapshot.OOMSeries, scope snapshot.OOMScope) uint64 { return s.Kills[scope] }),
 		}, {
 			name: "slicewatch_oom_killed_processes_total", kind: counter, level: levelOOM, labels: []string{"scope"}, source: source,
-			help:   "Processes of the container that the kernel killed in OOMs, by the level whose memory limit was hit.",
+			help:   "Processes of the container that the kernel killed in OOMs, by the level whose memory limit was hit. Without eBPF some of a group kill may be counted twice.",
 			series: oomCounts(func(s *snapshot.OOMSeries, scope snapshot.OOMScope) uint64 { return s.Processes[scope] }),
 		},
 	}
