@@ -151,7 +151,7 @@ func forkWorker(shared *pieces) error {
 		if p.at > 0 {
 			due := shared.start + p.at
 			late := rawClock(unix.CLOCK_MONOTONIC) > due
-			if late && !shared.queue {
+			if late && own > 0 && !shared.queue {
 				continue // still at the one before
 			}
 			rawSleep(due)
