@@ -28,7 +28,7 @@ func (s Status) String() string {
 const WholePackage = "(the test binary)"
 
 // outputKeepBytes bounds what is kept of one test's output; the end is kept.
-const outputKeepBytes = 64 << 10
+const outputKeepBytes = 512 << 10
 
 // Result is what became of one test or subtest.
 type Result struct {
