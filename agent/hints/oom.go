@@ -10,8 +10,11 @@ import (
 )
 
 const (
-	oomFactor    = 1.5
-	oomBytes     = 100 << 20
+	oomFactor = 1.5
+	oomBytes  = 100 << 20
+	// oomFirst bounds the first raise: 100 MiB are several times what a small
+	// container needs. One that is killed again soon gets them.
+	oomFirst     = 1.65
 	oomMostPeaks = 4
 	oomLeast     = 1.15
 )
@@ -34,6 +37,9 @@ func (a *advice) memoryOOM() {
 func (a *advice) raiseAfter(oom history.OOM, ooms history.OOMs) {
 	floor := max(oom.LimitBytes*oomFactor, oom.LimitBytes+oomBytes)
 	capped := ""
+	if first := oom.LimitBytes * oomFirst; ooms.Recent <= 1 && floor > first {
+		floor, capped = first, ", after a first kill at most 1.65 x"
+	}
 	peak := a.peaks.Peak
 	if oom.Scope == history.OOMContainer {
 		// It had all of its limit when it was killed, however little the sample
@@ -43,7 +49,7 @@ func (a *advice) raiseAfter(oom history.OOM, ooms history.OOMs) {
 	// A peak that is far below the limit it was killed at was not seen whole:
 	// some of the raise stays.
 	if most := max(oomMostPeaks*peak, oom.LimitBytes*oomLeast); peak > 0 && floor > most {
-		floor, capped = most, fmt.Sprintf(", but at most the larger of 4 x the most that it was seen with, %s, and 1.15 x that limit", bytes(peak))
+		floor, capped = most, capped+fmt.Sprintf(", but at most the larger of 4 x the most that it was seen with, %s, and 1.15 x that limit", bytes(peak))
 	}
 	code, what := snapshot.ReasonMemoryOOM, "its own limit"
 	if oom.Scope == history.OOMPod {
