@@ -11,11 +11,20 @@ import (
 type burst struct {
 	work        float64 // in periods of one CPU
 	concurrency float64
+	// most is the most that a period of it used and stood still for: without a
+	// limit it would have used no more. 0 where that is not known.
+	most float64
 }
 
 // need is the limit at which the burst is done within a period, or at once if
 // it is longer than that.
-func (b burst) need() float64 { return min(b.work, b.concurrency) }
+func (b burst) need() float64 {
+	need := min(b.work, b.concurrency)
+	if b.most > 0 {
+		need = min(need, b.most)
+	}
+	return need
+}
 
 // length is how many periods the burst takes without a limit.
 func (b burst) length() float64 { return max(1, math.Ceil(b.work/b.concurrency)) }
@@ -80,15 +89,19 @@ const idleShare = 0.9
 // be told, so this is an upper bound.
 func (r *Records) bursts() []burst {
 	var found []burst
+	usual := r.usual()
 	r.runs(func(from, to, _ int) {
 		start, work := from, 0.0
 		part := func(end int) {
 			half := max(1, (end-start+1)/2)
-			sum := 0.0
+			sum, most := 0.0, 0.0
+			for i := start; i < end; i++ {
+				most = max(most, r.cores(r.Periods[i].Used+r.Periods[i].Stall))
+			}
 			for i := start; i < start+half; i++ {
 				sum += r.concurrency(i)
 			}
-			found = append(found, burst{work: work, concurrency: sum / float64(half)})
+			found = append(found, burst{work: work, concurrency: sum / float64(half), most: most})
 		}
 		for i := from; i < to; i++ {
 			used := r.cores(r.Periods[i].Used)
@@ -96,6 +109,9 @@ func (r *Records) bursts() []burst {
 				work += used
 				part(i)
 				start, work = i, 0
+			}
+			if i == to-1 && !r.Periods[i].Throttled {
+				used = max(0, used-usual)
 			}
 			work += used
 		}

@@ -2,12 +2,19 @@
 
 package quota
 
+import "slices"
+
 const (
 	// barely is a use, in cores, that does not begin a burst.
 	barely = 0.002
 	// rise is by how much the concurrency must rise from poll to poll to say
 	// that new work arrived.
 	rise = 0.25
+	// fall is by how much it must fall, and stay there, to say that some of the
+	// work is done and others go on.
+	fall = 0.75
+	// steady is how many polls say what the concurrency of long work was.
+	steady = 4
 )
 
 // polled is what polls alone tell.
@@ -15,11 +22,19 @@ type polled struct {
 	asked         []float64 // in each period, in cores
 	bursts        []burst
 	runs, longest int
+	lengths       []int // of the runs
 	// endless says that the longest run was still going on at the end.
 	endless bool
 	// busy is how many CPUs the throttled polls wanted in the mean: a poll that
 	// comes late makes two of them look wrong, but not their sum.
 	busy float64
+}
+
+// queues says whether queues of work seem to merge now and then: some runs are
+// much longer than most, and none is short work's.
+func (p *polled) queues() bool {
+	slices.Sort(p.lengths)
+	return p.longest >= 4 && p.longest >= 2*p.lengths[len(p.lengths)/2]
 }
 
 // spread takes runs of throttled polls apart where new work arrived, and lays
@@ -28,8 +43,12 @@ func (r *Records) spread() polled {
 	p := polled{asked: make([]float64, len(r.Periods))}
 	for i := range r.Periods {
 		p.asked[i] = r.cores(r.Periods[i].Used)
+		if !r.Periods[i].Throttled && r.QuotaCores > 0 {
+			p.asked[i] = min(p.asked[i], r.QuotaCores) // more is a late poll's
+		}
 	}
 	p.busy = r.busy()
+	usual := r.usual()
 	for i := 0; i < len(r.Periods); {
 		if !r.Periods[i].Throttled {
 			i++
@@ -44,10 +63,11 @@ func (r *Records) spread() polled {
 			to++
 		}
 		p.runs++
+		p.lengths = append(p.lengths, to-i)
 		if to-i >= p.longest {
 			p.longest, p.endless = to-i, to == len(r.Periods)
 		}
-		r.spreadRun(&p, from, to)
+		r.spreadRun(&p, from, to, usual)
 		i = to
 	}
 	return p
@@ -79,15 +99,31 @@ func (r *Records) pollConcurrency(i int) float64 {
 	return min(r.most(), r.cores(r.Periods[i].Used)+r.cores(stall))
 }
 
-func (r *Records) spreadRun(p *polled, from, to int) {
+func (r *Records) spreadRun(p *polled, from, to int, usual float64) {
 	start, work := from, 0.0
 	fill := make([]float64, to-from)
-	lay := func() {
+	concurrency := func(start int) float64 {
 		c := 1.0
 		for i := start; i < min(start+2, to); i++ {
 			c = max(c, r.pollConcurrency(i))
 		}
-		c = min(r.most(), c)
+		return min(r.most(), c)
+	}
+	lay := func(end int) {
+		c := concurrency(start)
+		if end-start > 2 {
+			c = 1
+			for i := start + 1; i < min(start+3, end); i++ {
+				c = max(c, (r.pollConcurrency(i-1)+r.pollConcurrency(i))/2)
+			}
+		}
+		if half := (end - start) / 2; half >= steady {
+			c = 0
+			for i := start; i < start+half; i++ {
+				c += r.pollConcurrency(i) / float64(half)
+			}
+			c = max(1, c)
+		}
 		p.bursts = append(p.bursts, burst{work: work, concurrency: c})
 		for i := start - from; i < len(fill) && work > 0; i++ {
 			if room := min(work, c-fill[i]); room > 0 {
@@ -95,20 +131,30 @@ func (r *Records) spreadRun(p *polled, from, to int) {
 				work -= room
 			}
 		}
-		if work > 0 {
-			fill[len(fill)-1] = min(r.most(), fill[len(fill)-1]+work)
-		}
+	}
+	// A poll that comes late has what the next one lacks.
+	rose := func(i int) bool {
+		c := func(i int) float64 { return r.pollConcurrency(min(max(i, from), to-1)) }
+		return c(i)+c(i+1) > c(i-1)+c(i-2)+2*rise
 	}
 	for i := from; i < to; i++ {
 		used, c := r.cores(r.Periods[i].Used), r.pollConcurrency(i)
-		if i > from && (c > r.pollConcurrency(i-1)+rise || c < idleShare && r.Periods[i].Throttled) {
+		if i > from && to-from == 2 { // what comes new in any poll stays in its own
+			fill[i-from] = min(used, usual)
+			used -= fill[i-from]
+		}
+		switch {
+		case i > from && (rose(i) || c < idleShare && r.Periods[i].Throttled):
 			work += used
-			lay()
+			lay(i)
+			start, work = i, 0
+		case i > start+1 && i+1 < to && max(c, r.pollConcurrency(i+1)) < concurrency(start)-fall:
+			lay(i)
 			start, work = i, 0
 		}
 		work += used
 	}
-	lay()
+	lay(to)
 	copy(p.asked[from:to], fill)
 }
 

@@ -81,6 +81,30 @@ func (r *Records) fresh(i int) bool {
 	return !r.Periods[i].Throttled && !(r.follows(i) && r.Periods[i-1].Throttled)
 }
 
+// usual returns the use, in cores, that nearly all periods have which owe nothing
+// to others: what comes new in any period. It is 0 where a tenth of them had none,
+// or there are too few.
+func (r *Records) usual() float64 {
+	const least, rare = 20, 50
+	if len(r.Periods) == 0 {
+		return 0
+	}
+	var used []float64
+	for i := range r.Periods {
+		if r.fresh(i) {
+			used = append(used, r.cores(r.Periods[i].Used))
+		}
+	}
+	idle := r.Periods[len(r.Periods)-1].Index - r.Periods[0].Index + 1 - len(r.Periods)
+	// of 1 in rare
+	at := (len(used)+idle)/rare - idle
+	if len(used) < least || at < 0 {
+		return 0
+	}
+	slices.Sort(used)
+	return used[at]
+}
+
 // runs calls fn with each run: throttled periods in a row, and the one that
 // ends it. The bounds are from, inclusive, and to, exclusive.
 func (r *Records) runs(fn func(from, to, throttled int)) {

@@ -13,9 +13,14 @@ import (
 const (
 	exactMargin = 1.05
 	pollMargin  = 1.10
+	// busyThread is what one thread that is always busy needs: its runtime's
+	// other threads come on top now and then.
+	busyThread = 1.1
 	// leastStep is by how much a limit is raised at least while it throttles
 	// over the target: less would not be worth a change.
 	leastStep = 1.25
+	// harmless is a slowdown that nobody notices, though periods are throttled.
+	harmless = history.ThrottleTarget / 10
 )
 
 // Window reduces records to what they say about the limit. It returns a window
@@ -43,10 +48,16 @@ func (r *Records) Window() history.Window {
 	if used+stall > 0 {
 		w.Slowdown = stall / (used + stall)
 	}
-	if r.QuotaCores > 0 && w.OverTarget() {
-		r.throttled(&w)
-	} else {
+	switch {
+	case r.QuotaCores <= 0 || !w.OverTarget():
 		r.unthrottled(&w)
+	case w.Slowdown < harmless:
+		// Next to nothing waited: what is behind the limit is little, and less
+		// than what is not known exactly here.
+		w.Concurrency = 1
+		w.NeedCores = min(leastStep*r.QuotaCores, r.most()*exactMargin)
+	default:
+		r.throttled(&w)
 	}
 	return w
 }
@@ -57,13 +68,12 @@ func (r *Records) unthrottled(w *history.Window) {
 	for i := range asked {
 		asked[i] = r.cores(r.Periods[i].Used)
 	}
-	margin := exactMargin
-	if !r.Exact {
-		margin = pollMargin
-	}
 	need := r.replay(asked, history.ThrottleTarget)
 	slices.Sort(asked)
-	w.NeedCores = max(need, quantile(asked, 1-history.ThrottleTarget)) * margin
+	w.NeedCores = max(need, quantile(asked, 1-history.ThrottleTarget)) * exactMargin
+	if r.QuotaCores > 0 {
+		w.NeedCores = min(w.NeedCores, r.QuotaCores) // it was enough
+	}
 }
 
 // throttled finds the limit behind a limit that clips.
@@ -78,7 +88,7 @@ func (r *Records) throttled(w *history.Window) {
 	w.Concurrency = meanConcurrency(bursts)
 	// Queues of several threads merge, which makes bursts look larger than what
 	// arrived at once: of pools, what the replay finds is the upper bound.
-	pool := w.Concurrency > 1 && polls.longest >= 4 && !saturated
+	pool := w.Concurrency > 1 && polls.queues() && !saturated
 	if r.Exact {
 		exact := r.exactNeed(bursts) * exactMargin
 		if !pool || exact < need {
@@ -98,7 +108,7 @@ func (r *Records) throttled(w *history.Window) {
 	case saturated && at <= leastStep:
 		// One thread that is always busy: what it wants is known.
 		w.Concurrency = min(w.Concurrency, max(1, at))
-		need = max(1, at) * margin
+		need = max(busyThread, at) * margin
 	case saturated:
 		// The queue never emptied: what is behind it cannot be seen, only what
 		// the CPUs and threads could take.
