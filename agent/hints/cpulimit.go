@@ -115,8 +115,9 @@ func (a *advice) sayThrottled(w history.Window, floor float64) {
 	a.threadAdvice(w)
 }
 
+// margin is what package quota adds.
 func margin(w history.Window) string {
-	if w.Exact {
+	if w.Exact || !w.OverTarget() {
 		return "5%"
 	}
 	return "10%"

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sizing
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"testing"
+)
+
+// least is what a hint may be short of L*, which is the smallest limit under which
+// one minute was not throttled too much: another minute of requests at random is,
+// or is not.
+var least = map[Class]float64{Steady: 0.97, Short: 0.97, Pool: 0.8, Saturated: 0.8}
+
+// TestRecordedWindows computes again what `make hints-test` recorded, so that a
+// change of the arithmetic is held against real kernels without one.
+func TestRecordedWindows(t *testing.T) {
+	file, err := os.Open("testdata/windows.jsonl.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	all, err := ReadRecorded(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 50 {
+		t.Fatalf("%d windows, want those of all shapes", len(all))
+	}
+	for _, r := range all {
+		how := "limited"
+		if r.Applied {
+			how = "hint applied"
+		}
+		t.Run(fmt.Sprintf("%s at %.2f, exact %t, %s", r.Shape, r.Share, r.Exact, how), func(t *testing.T) {
+			w := r.Records.Window()
+			class := r.Class
+			if w.Saturated {
+				class = Saturated
+			}
+			need := math.Ceil(100*w.NeedCores-1e-9) / 100 / r.Enough
+			row := Row{Class: class, Enough: r.Enough, Hint: need, Confidence: lowest}
+			if r.Applied {
+				row.Newest = need
+			}
+			if missed := row.Misses(); len(missed) > 0 {
+				t.Errorf("%.2f of L*: %v", need, missed)
+			}
+			if need < least[class] {
+				t.Errorf("%.2f of L*, want %.2f at least", need, least[class])
+			}
+		})
+	}
+}
