@@ -31,7 +31,7 @@ type polled struct {
 }
 
 // queues says whether queues of work seem to merge now and then: some runs are
-// much longer than most, and none is short work's.
+// much longer than most.
 func (p *polled) queues() bool {
 	slices.Sort(p.lengths)
 	return p.longest >= 4 && p.longest >= 2*p.lengths[len(p.lengths)/2]
@@ -43,9 +43,6 @@ func (r *Records) spread() polled {
 	p := polled{asked: make([]float64, len(r.Periods))}
 	for i := range r.Periods {
 		p.asked[i] = r.cores(r.Periods[i].Used)
-		if !r.Periods[i].Throttled && r.QuotaCores > 0 {
-			p.asked[i] = min(p.asked[i], r.QuotaCores) // more is a late poll's
-		}
 	}
 	p.busy = r.busy()
 	usual := r.usual()
@@ -99,31 +96,43 @@ func (r *Records) pollConcurrency(i int) float64 {
 	return min(r.most(), r.cores(r.Periods[i].Used)+r.cores(stall))
 }
 
+// wantedAt returns how many CPUs the work wanted that began in a poll. The poll
+// that it began in has only a part of that.
+func (r *Records) wantedAt(start, to int) float64 {
+	c := 1.0
+	for i := start; i < min(start+2, to); i++ {
+		c = max(c, r.pollConcurrency(i))
+	}
+	return c
+}
+
+// wanted returns how many CPUs the part of a run from start to end wanted. A poll
+// that comes late has what the next one lacks, so that more than one is asked
+// where there are more.
+func (r *Records) wanted(start, end, to int) float64 {
+	c := 0.0
+	if half := (end - start) / 2; half >= steady {
+		for i := start; i < start+half; i++ {
+			c += r.pollConcurrency(i) / float64(half)
+		}
+		return max(1, c)
+	}
+	if end-start <= 2 {
+		return r.wantedAt(start, to)
+	}
+	for i := start + 1; i < start+3; i++ {
+		c = max(c, (r.pollConcurrency(i-1)+r.pollConcurrency(i))/2)
+	}
+	return max(1, c)
+}
+
+// spreadRun does so with one run. What comes new in any poll, the usual, stays in
+// its own where the run is short; a long one has held it up.
 func (r *Records) spreadRun(p *polled, from, to int, usual float64) {
 	start, work := from, 0.0
 	fill := make([]float64, to-from)
-	concurrency := func(start int) float64 {
-		c := 1.0
-		for i := start; i < min(start+2, to); i++ {
-			c = max(c, r.pollConcurrency(i))
-		}
-		return min(r.most(), c)
-	}
 	lay := func(end int) {
-		c := concurrency(start)
-		if end-start > 2 {
-			c = 1
-			for i := start + 1; i < min(start+3, end); i++ {
-				c = max(c, (r.pollConcurrency(i-1)+r.pollConcurrency(i))/2)
-			}
-		}
-		if half := (end - start) / 2; half >= steady {
-			c = 0
-			for i := start; i < start+half; i++ {
-				c += r.pollConcurrency(i) / float64(half)
-			}
-			c = max(1, c)
-		}
+		c := r.wanted(start, end, to)
 		p.bursts = append(p.bursts, burst{work: work, concurrency: c})
 		for i := start - from; i < len(fill) && work > 0; i++ {
 			if room := min(work, c-fill[i]); room > 0 {
@@ -131,26 +140,24 @@ func (r *Records) spreadRun(p *polled, from, to int, usual float64) {
 				work -= room
 			}
 		}
+		start, work = end, 0
 	}
-	// A poll that comes late has what the next one lacks.
 	rose := func(i int) bool {
 		c := func(i int) float64 { return r.pollConcurrency(min(max(i, from), to-1)) }
 		return c(i)+c(i+1) > c(i-1)+c(i-2)+2*rise
 	}
 	for i := from; i < to; i++ {
 		used, c := r.cores(r.Periods[i].Used), r.pollConcurrency(i)
-		if i > from && to-from == 2 { // what comes new in any poll stays in its own
+		if i > from && to-from == 2 {
 			fill[i-from] = min(used, usual)
 			used -= fill[i-from]
 		}
 		switch {
 		case i > from && (rose(i) || c < idleShare && r.Periods[i].Throttled):
-			work += used
+			work += used // which part it belongs to cannot be told: to both
 			lay(i)
-			start, work = i, 0
-		case i > start+1 && i+1 < to && max(c, r.pollConcurrency(i+1)) < concurrency(start)-fall:
+		case i > start+1 && i+1 < to && max(c, r.pollConcurrency(i+1)) < r.wantedAt(start, to)-fall:
 			lay(i)
-			start, work = i, 0
 		}
 		work += used
 	}
