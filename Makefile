@@ -165,7 +165,7 @@ hints-test: ## hints held against the smallest limit that a real kernel shows to
 	status=0; for machine in "-arch amd64 -icount -shift 3 -cpus 4" "-arch arm64 -cpus 2"; do \
 		$(VMTEST) $$machine -suite trixie -v -timeout 48h -append "$(LONG)" -commands ./test/kubetree/cmd/kubetree $(HINTS_FLAGS) ./test/sizing || status=1; \
 	done >build/hints-test.log; \
-	go run ./test/sizing/cmd/table -into docs/hints.md <build/hints-test.log; exit $$status
+	go run ./test/sizing/cmd/table -into docs/hints.md -records $(if $(LONG),build,test/sizing/testdata)/windows.jsonl.gz <build/hints-test.log; exit $$status
 
 .PHONY: prometheus-test
 prometheus-test: ## a real Prometheus scrapes the agent in an emulated machine, and queries are checked

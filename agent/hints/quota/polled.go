@@ -28,6 +28,8 @@ type polled struct {
 	// busy is how many CPUs the throttled polls wanted in the mean: a poll that
 	// comes late makes two of them look wrong, but not their sum.
 	busy float64
+	// most is how many they wanted at most, for the same reason in two of them.
+	most float64
 }
 
 // queues says whether queues of work seem to merge now and then: some runs are
@@ -45,6 +47,7 @@ func (r *Records) spread() polled {
 		p.asked[i] = r.cores(r.Periods[i].Used)
 	}
 	p.busy = r.busy()
+	p.most = r.mostPolled()
 	usual := r.usual()
 	for i := 0; i < len(r.Periods); {
 		if !r.Periods[i].Throttled {
@@ -68,6 +71,24 @@ func (r *Records) spread() polled {
 		i = to
 	}
 	return p
+}
+
+// mostPolled returns how many CPUs two throttled polls in a row wanted at most,
+// but for the twentieth of them in which polls came late. Where there are few,
+// only the machine says.
+func (r *Records) mostPolled() float64 {
+	const few = 10
+	var all []float64
+	for i := range r.Periods {
+		if i > 0 && r.follows(i) && r.Periods[i].Throttled && r.Periods[i-1].Throttled {
+			all = append(all, (r.pollConcurrency(i)+r.pollConcurrency(i-1))/2)
+		}
+	}
+	if len(all) < few {
+		return r.most()
+	}
+	slices.Sort(all)
+	return max(1, quantile(all, 0.95))
 }
 
 func (r *Records) busy() float64 {
@@ -109,7 +130,7 @@ func (r *Records) wantedAt(start, to int) float64 {
 // wanted returns how many CPUs the part of a run from start to end wanted. A poll
 // that comes late has what the next one lacks, so that more than one is asked
 // where there are more.
-func (r *Records) wanted(start, end, to int) float64 {
+func (p *polled) wanted(r *Records, start, end, to int) float64 {
 	c := 0.0
 	if half := (end - start) / 2; half >= steady {
 		for i := start; i < start+half; i++ {
@@ -118,7 +139,7 @@ func (r *Records) wanted(start, end, to int) float64 {
 		return max(1, c)
 	}
 	if end-start <= 2 {
-		return r.wantedAt(start, to)
+		return min(r.wantedAt(start, to), p.most)
 	}
 	for i := start + 1; i < start+3; i++ {
 		c = max(c, (r.pollConcurrency(i-1)+r.pollConcurrency(i))/2)
@@ -132,7 +153,7 @@ func (r *Records) spreadRun(p *polled, from, to int, usual float64) {
 	start, work := from, 0.0
 	fill := make([]float64, to-from)
 	lay := func(end int) {
-		c := r.wanted(start, end, to)
+		c := p.wanted(r, start, end, to)
 		p.bursts = append(p.bursts, burst{work: work, concurrency: c})
 		for i := start - from; i < len(fill) && work > 0; i++ {
 			if room := min(work, c-fill[i]); room > 0 {
