@@ -14,8 +14,9 @@ const (
 	exactMargin = 1.05
 	pollMargin  = 1.10
 	// busyThread is what one thread that is always busy needs: its runtime's
-	// other threads come on top now and then.
-	busyThread = 1.1
+	// other threads come on top now and then, and slices of the quota stay on the
+	// CPUs that it ran on before.
+	busyThread = 1.2
 	// leastStep is by how much a limit is raised at least while it throttles
 	// over the target: less would not be worth a change.
 	leastStep = 1.25
