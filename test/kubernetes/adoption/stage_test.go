@@ -190,7 +190,7 @@ func (s *stage) uninstall(t *testing.T) {
 }
 
 // startTroubles starts a pod that is killed again and again and one that wants
-// four times its CPU limit, and returns when both do.
+// five times its CPU limit, and returns when both do.
 func (s *stage) startTroubles(t *testing.T) {
 	t.Helper()
 	s.makeNamespace(t, troubled, nil)
