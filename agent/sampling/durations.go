@@ -41,9 +41,7 @@ type holds struct {
 // is gone is closed.
 func (s *Sampler) drainDurations() {
 	if s.cfg.Periods != nil {
-		lost := s.cfg.Periods.Lost()
-		s.cfg.Telemetry.EventsLost(sourcePeriods, int(lost-s.holds.lost.periods))
-		s.holds.lost.periods = lost
+		s.countLost(sourcePeriods, s.cfg.Periods.Lost(), &s.holds.lost.periods)
 	}
 	if s.cfg.Durations == nil {
 		return
@@ -52,9 +50,18 @@ func (s *Sampler) drainDurations() {
 		s.complain.about("durations", err)
 	}
 	throttle, stall := s.cfg.Durations.Lost()
-	s.cfg.Telemetry.EventsLost(sourceThrottle, int(throttle-s.holds.lost.throttle))
-	s.cfg.Telemetry.EventsLost(sourceStall, int(stall-s.holds.lost.stall))
-	s.holds.lost.throttle, s.holds.lost.stall = throttle, stall
+	s.countLost(sourceThrottle, throttle, &s.holds.lost.throttle)
+	s.countLost(sourceStall, stall, &s.holds.lost.stall)
+}
+
+// countLost reports what a source lost since the last report. A program's
+// counter that could once not be read is 0: that is no step back, as counters
+// never fall.
+func (s *Sampler) countLost(source string, now uint64, reported *uint64) {
+	if now > *reported {
+		s.cfg.Telemetry.EventsLost(source, int(now-*reported))
+		*reported = now
+	}
 }
 
 // placeDurations says where containers are, after the tree changed.

@@ -177,6 +177,18 @@ func TestDurationSources(t *testing.T) {
 	}
 }
 
+// A counter of losses must not fall, whatever a program says.
+func TestLossesNeverFall(t *testing.T) {
+	a, k := newWorld().startWithDurations(t, nil)
+	for _, step := range []struct{ told, want int }{{3, 3}, {0, 3}, {3, 3}, {4, 4}} {
+		k.lost, a.cfg.Periods = uint64(step.told), periods(step.told)
+		a.step()
+		if a.telemetry.lost["throttle"] != step.want || a.telemetry.lost["periods"] != step.want {
+			t.Errorf("%d told: lost %v, want %d", step.told, a.telemetry.lost, step.want)
+		}
+	}
+}
+
 func TestDurationsOutliveTheAgent(t *testing.T) {
 	w := newWorld()
 	pod := w.pod(cgroupfs.Burstable, "uid-1")

@@ -130,6 +130,35 @@ func TestFullRing(t *testing.T) {
 	}
 }
 
+// What the programs counted as lost is told once, whatever becomes of kubepods.
+func TestLostNeverFalls(t *testing.T) {
+	tr := newTree(t)
+	r := open(t, tr.place)
+	set := func(unmatched uint64) {
+		if err := r.throttle.collection.Variables[throttleVarUnmatched].Set(unmatched); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := number(r.throttle.collection, throttleVarUnmatched) + 7
+	set(first)
+	told, _ := r.Lost()
+	if told < 7 {
+		t.Errorf("%d lost, want 7 at least", told)
+	}
+	for _, place := range []Place{{}, tr.place} {
+		if err := r.SetPlace(place); err != nil {
+			t.Fatal(err)
+		}
+		if now, _ := r.Lost(); now < told {
+			t.Errorf("at %+v %d lost, after %d", place, now, told)
+		}
+	}
+	set(first + 2)
+	if now, _ := r.Lost(); now < told+2 {
+		t.Errorf("%d lost, want %d at least", now, told+2)
+	}
+}
+
 // What is told is throttled_usec, to the microsecond, and the stretches are
 // the union over CPUs; nothing is told of what is no container.
 func TestThrottleIsTheKernels(t *testing.T) {

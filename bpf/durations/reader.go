@@ -90,9 +90,7 @@ func (r *Reader) SetPlace(place Place) error {
 	if place == r.place {
 		return nil
 	}
-	if r.place == (Place{}) {
-		r.throttle.begin()
-	}
+	r.throttle.begin()
 	if err := errors.Join(setPlace(r.throttle.collection, place), setPlace(r.stall.collection, place)); err != nil {
 		return err
 	}

@@ -103,6 +103,25 @@ func TestExcessIsSummed(t *testing.T) {
 	}
 }
 
+// Kubepods may go and come, as on a kubelet's restart: what was lost stays lost.
+func TestLossesBeginOnce(t *testing.T) {
+	r := bare()
+	here := Place{Kubepods: 1}
+	if err := r.SetPlace(here); err != nil {
+		t.Fatal(err)
+	}
+	const before = 4 // as if there had been so many by then
+	r.throttle.unmatchedBefore = before
+	for _, place := range []Place{{}, here, {}, {Kubepods: 2}} {
+		if err := r.SetPlace(place); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.throttle.unmatchedBefore; !r.throttle.begun || got != before {
+			t.Errorf("with %+v what was lost counts from %d on, want %d", place, got, before)
+		}
+	}
+}
+
 func TestAccountsAreBounded(t *testing.T) {
 	r := bare()
 	for id := range uint64(maxAccounts + 10) {

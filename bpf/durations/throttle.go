@@ -160,8 +160,12 @@ func (t *throttle) forget(cgroup uint64) {
 	}
 }
 
-// begin makes what is lost from now on count.
+// begin makes what is lost from now on count. Only the first call does: what
+// was lost stays so when kubepods goes and comes.
 func (t *throttle) begin() {
+	if t.begun {
+		return
+	}
 	t.unmatchedBefore, t.begun = number(t.collection, throttleVarUnmatched), true
 }
 
