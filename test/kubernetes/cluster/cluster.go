@@ -31,6 +31,9 @@ import (
 // readyTime is how long the node may take from power-on to Ready.
 const readyTime = 10 * time.Minute
 
+// answerTime is how long the API server of a running cluster may take.
+const answerTime = 30 * time.Second
+
 // Cluster is a running cluster.
 type Cluster struct {
 	// Plane can be stopped and started in parts.
@@ -128,6 +131,30 @@ func Open(config Config) (*Cluster, error) {
 	}
 	c := newCluster(config, r)
 	return c, c.connect()
+}
+
+// CheckUsable returns an error, with the mend, if a running cluster is not what
+// a Config asks for, where Arch or Driver is set, or if its node is not Ready,
+// as after an Up that failed.
+func (c *Cluster) CheckUsable(ctx context.Context, asked Config) error {
+	for _, one := range []struct{ what, is, asked string }{
+		{"architecture", c.Arch, asked.Arch},
+		{"cgroup driver", c.Driver, asked.Driver},
+	} {
+		if one.asked != "" && one.asked != one.is {
+			return fmt.Errorf("the running cluster has the %s %s, asked for is %s: stop it with `cluster down`, or do not ask", one.what, one.is, one.asked)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	found, err := c.API.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("ask the running cluster for its node (stop it with `cluster down` if it was left half started): %w", err)
+	}
+	if !nodeReady(found) {
+		return fmt.Errorf("the running cluster's node %s is not Ready: wait for it (`cluster status`), or stop the cluster with `cluster down`", node.Name)
+	}
+	return nil
 }
 
 // Down stops the cluster, whatever there is of it, and forgets it. Logs stay

@@ -36,8 +36,9 @@ func lifeWords(app *kingpin.Application, config *cluster.Config) []word {
 	test := app.Command("test", "Run the workloads, install the agent, run all checks, on the running cluster or on one that is stopped afterwards.")
 	adopt := app.Command("test-install", "Check the Helm chart and the image on the running cluster, or on one that is stopped afterwards.")
 	for _, clause := range []*kingpin.CmdClause{up, test, adopt} {
-		clause.Flag("arch", "The node's architecture.").Default("arm64").EnumVar(&config.Arch, "arm64", "amd64")
-		clause.Flag("driver", "The node's cgroup driver.").Default(cluster.DriverSystemd).
+		// No defaults here: a cluster that runs is to be as asked, if asked.
+		clause.Flag("arch", "The node's architecture (arm64, or what the running cluster has).").EnumVar(&config.Arch, "arm64", "amd64")
+		clause.Flag("driver", "The node's cgroup driver (systemd, or what the running cluster has).").
 			EnumVar(&config.Driver, cluster.DriverSystemd, cluster.DriverCgroupfs)
 		clause.Flag("cpus", "The node's processors.").Default("2").IntVar(&config.CPUs)
 		clause.Flag("memory-mib", "The node's memory.").Default("3072").IntVar(&config.MemoryMiB)
@@ -127,21 +128,28 @@ func runAdoption(ctx context.Context, config cluster.Config, keep bool) error {
 	return onCluster(ctx, config, keep, func(*cluster.Cluster) error { return goTest(ctx, "test/kubernetes/adoption") })
 }
 
-// onCluster does something with the cluster that runs, or with one that it
-// starts, and stops in the end unless it is to be kept.
+// onCluster does something with the cluster that runs, if that is as asked, or
+// with one that it starts, and stops in the end unless it is to be kept.
 func onCluster(ctx context.Context, config cluster.Config, keep bool, do func(*cluster.Cluster) error) (err error) {
 	c, err := cluster.Open(config)
-	if errors.Is(err, cluster.ErrNone) {
+	switch {
+	case errors.Is(err, cluster.ErrNone):
 		if !keep {
 			defer func() {
 				// Also after an interrupt nothing may stay behind.
 				err = errors.Join(err, cluster.Down(context.WithoutCancel(ctx), config))
 			}()
 		}
-		c, err = cluster.Up(ctx, config)
-	}
-	if err != nil {
-		return err
+		if c, err = cluster.Up(ctx, config); err != nil {
+			return err
+		}
+	case err != nil:
+		return fmt.Errorf("there is a cluster that cannot be used: stop it with `cluster down`: %w", err)
+	default:
+		if err := c.CheckUsable(ctx, config); err != nil {
+			return err
+		}
+		config.Log.Info("using the running cluster", "arch", c.Arch, "driver", c.Driver)
 	}
 	return do(c)
 }
