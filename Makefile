@@ -123,7 +123,7 @@ e2e: ## the agent as a DaemonSet on a real, emulated Kubernetes node; builds Kub
 	go run ./test/kubernetes/cmd/cluster test $(E2E_FLAGS)
 
 .PHONY: install-test
-install-test: $(HELM) image ## the image and the Helm chart on that node, with Prometheus, tokens and alerts; and the hardened profile (25 minutes)
+install-test: prometheus $(HELM) image ## the image and the Helm chart on that node, with Prometheus, tokens and alerts; and the hardened profile (25 minutes)
 	SLICEWATCH_HELM=$(CURDIR)/$(HELM) go run ./test/kubernetes/cmd/cluster test-install $(E2E_FLAGS)
 
 # Two machines at a time, as an emulated one keeps one processor busy. What
@@ -183,11 +183,15 @@ vm-test-if-possible:
 		$(MAKE) --no-print-directory vm-test prometheus-if-possible; \
 	else echo "skipped: vm-test, as QEMU is not installed and only root can install it"; fi
 
-.PHONY: prometheus-if-possible
-prometheus-if-possible:
+# Where it cannot be installed, whoever needs it says so.
+.PHONY: prometheus
+prometheus:
 	@if ! { command -v prometheus && command -v promtool && command -v vmalert; } >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus victoria-metrics; fi; \
-	if { command -v prometheus && command -v promtool; } >/dev/null; then $(MAKE) --no-print-directory prometheus-test; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus victoria-metrics; fi
+
+.PHONY: prometheus-if-possible
+prometheus-if-possible: prometheus
+	@if { command -v prometheus && command -v promtool; } >/dev/null; then $(MAKE) --no-print-directory prometheus-test; \
 	else echo "skipped: prometheus-test, as Prometheus is not installed and only root can install it"; fi
 
 .PHONY: backtest

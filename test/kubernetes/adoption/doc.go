@@ -9,7 +9,7 @@
 // It owns what an installation is to give and to leave behind. It must not know
 // what the agent's values mean; checks has that. Its tests need a running
 // cluster, Helm, Prometheus and the image, and are skipped without; `make
-// install-test` brings them.
+// install-test` brings them, Prometheus where it may install it.
 package adoption
 
 // HelmEnv names the environment variable with the path of Helm. With it the

@@ -125,6 +125,10 @@ func runAdoption(ctx context.Context, config cluster.Config, keep bool) error {
 	if os.Getenv(adoption.HelmEnv) == "" {
 		return fmt.Errorf("%s does not say where Helm is: run `make install-test`", adoption.HelmEnv)
 	}
+	// Before the cluster is built and started, which takes half an hour.
+	if _, err := exec.LookPath("prometheus"); err != nil {
+		return fmt.Errorf("needs Prometheus: apt-get install prometheus, as root, or run `make install-test` as root: %w", err)
+	}
 	return onCluster(ctx, config, keep, func(*cluster.Cluster) error { return goTest(ctx, "test/kubernetes/adoption") })
 }
 
