@@ -23,7 +23,7 @@ func (c *classes) add(q cgroupfs.QoS, f cgroupfs.Field, delta uint64) { c.cfs[q]
 // ownFields are the counters that a slice's own files tell: all but those of
 // its quota, which it has none of.
 var ownFields = slices.DeleteFunc(slices.Clone(ledger.Counters()), func(f cgroupfs.Field) bool {
-	return slices.Contains(cfsFields, f)
+	return slices.Contains(cfsFields[:], f)
 })
 
 // hierarchical are the counters that the kernel keeps for a cgroup and all

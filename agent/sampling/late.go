@@ -18,12 +18,13 @@ const (
 )
 
 // lateFields are the counters that may be more after a death than it said.
-var lateFields = slices.Concat([]cgroupfs.Field{lateUsage: cgroupfs.CPUUsage, lateUser: cgroupfs.CPUUser, lateSystem: cgroupfs.CPUSystem}, cfsFields)
+var lateFields = slices.Concat([]cgroupfs.Field{lateUsage: cgroupfs.CPUUsage, lateUser: cgroupfs.CPUUser, lateSystem: cgroupfs.CPUSystem}, cfsFields[:])
 
 const (
 	lateUsage = iota
 	lateUser
 	lateSystem
+	lateParts // how many these are
 )
 
 // lateAccount is an account that was closed with the counters of its death, for
@@ -33,7 +34,7 @@ type lateAccount struct {
 	series *ledger.Series
 	sweep  uint64
 	// counters are those of lateFields.
-	counters [8]uint64
+	counters [lateParts + len(cfsFields)]uint64
 }
 
 // awaitLate notes with what an account is closed.
@@ -75,7 +76,7 @@ func (s *Sampler) addLate(a *lateAccount, told *cgroupfs.Reading) {
 			continue
 		}
 		a.series.Accumulate(f, now[i]-a.counters[i])
-		if a.cgroup.Level == cgroupfs.LevelContainer && slices.Contains(cfsFields, f) {
+		if a.cgroup.Level == cgroupfs.LevelContainer && slices.Contains(cfsFields[:], f) {
 			s.classes.add(a.cgroup.QoS, f, now[i]-a.counters[i])
 		}
 	}

@@ -63,6 +63,35 @@ func TestLateCPUTimeCounts(t *testing.T) {
 	}
 }
 
+// The same where the death itself was not told, whether the cgroup is still there
+// for the agent or not.
+func TestLateCPUTimeCountsWithoutDeath(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		t.Run(fmt.Sprint("gone=", gone), func(t *testing.T) {
+			w := newWorld()
+			a, e := w.told(t, nil)
+			c := w.container(w.pod(cgroupfs.Burstable, podUID), containerID(1), app)
+			w.use(c, cgroupfs.CPUUsage, 1000)
+			e.birth(c)
+			a.step()
+			w.remove(c)
+			if gone {
+				a.step()
+			}
+			e.late(c.ID, 1300, 1300, 0, 50)
+			e.late(c.ID, 1400, 1400, 0, 60)
+			for range 3 {
+				a.step()
+			}
+			got := find(t, a.step(), containerID(1))
+			if value(got.Total, cgroupfs.CPUUsage) != "1400" || value(got.Total, cgroupfs.CPUThrottled) != "60" || got.Starts != 1 {
+				t.Errorf("usage %s, throttled %s, %d starts; want 1400, 60 and 1",
+					value(got.Total, cgroupfs.CPUUsage), value(got.Total, cgroupfs.CPUThrottled), got.Starts)
+			}
+		})
+	}
+}
+
 // The accounts that late counters are waited for are bounded, and go.
 func TestLateAccountsAreBounded(t *testing.T) {
 	w := newWorld()

@@ -109,17 +109,22 @@ func (t taker) OnDeath(d *events.Death) {
 		delete(s.lifecycle.births, d.ID)
 		return
 	}
-	s.takeFinal(m, &d.Final, d.Time)
+	s.finish(m, &d.Final, d.Time)
+}
+
+// finish takes over the last counters of a cgroup that is still followed.
+func (s *Sampler) finish(m *member, final *cgroupfs.Reading, at time.Time) {
+	s.takeFinal(m, final, at)
 	m.final = true
 	if !m.gone.IsZero() {
-		s.end(m, d.Time)
+		s.end(m, at)
 	}
 }
 
 // OnLate takes over what was used after a death.
 func (t taker) OnLate(l *events.Late) {
-	if m := t.s.members[l.ID]; m != nil {
-		t.s.takeFinal(m, &l.Final, l.Time)
+	if m := t.s.members[l.ID]; m != nil { // its death was lost
+		t.s.finish(m, &l.Final, l.Time)
 		return
 	}
 	if a := t.s.lifecycle.late[l.ID]; a != nil {

@@ -171,7 +171,7 @@ func (s *Sampler) open(m *member, key ledger.Key) {
 // cfsFields are the counters that the kernel does not add up over the tree,
 // because each cgroup has a quota of its own: the classes' are sums over the
 // containers.
-var cfsFields = []cgroupfs.Field{
+var cfsFields = [...]cgroupfs.Field{
 	cgroupfs.CPUPeriods, cgroupfs.CPUThrottledPeriods, cgroupfs.CPUThrottled, cgroupfs.CPUBurstPeriods, cgroupfs.CPUBurst,
 }
 
@@ -179,7 +179,7 @@ var cfsFields = []cgroupfs.Field{
 // by to its class and to kubepods.
 func (s *Sampler) recordContainer(m *member) {
 	series := m.inc.Series()
-	var before [5]uint64
+	var before [len(cfsFields)]uint64
 	for i, f := range cfsFields {
 		before[i], _ = series.Total().Get(f)
 	}

@@ -114,7 +114,7 @@ func (w *world) limit(c *cgroupfs.Cgroup, quota uint64) {
 func (w *world) use(c *cgroupfs.Cgroup, f cgroupfs.Field, amount uint64) {
 	for at := c; at != nil; at = at.Parent {
 		w.readings[at.ID].Add(f, amount)
-		if slices.Contains(cfsFields, f) {
+		if slices.Contains(cfsFields[:], f) {
 			return
 		}
 	}
