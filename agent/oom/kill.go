@@ -196,6 +196,7 @@ func (k *Keeper) closeIncidents(now time.Time, all bool) {
 	k.open = left
 	for key, at := range k.closed {
 		if k.sweep-at.sweep > lateSweeps {
+			at.pids = nil // a container may keep it for its life
 			delete(k.closed, key)
 		}
 	}
