@@ -53,8 +53,7 @@ type Config struct {
 	Periods Periods
 	// Journal is nil when the state directory cannot be used.
 	Journal Journal
-	// OnWindow, if not nil, is shown the records of each window, which are
-	// valid during the call only.
+	// OnWindow, if not nil, is shown the records of each window.
 	OnWindow func(*quota.Records)
 	Logger   *slog.Logger
 }

@@ -72,13 +72,26 @@ func (p *poller) begin(w watch, now time.Time) {
 	one := &polling{watch: w, stat: stat, sheet: p.sheet(), until: now.Add(windowLength)}
 	one.sheet.polls.Begin(now, counters, w.quota, w.cpus)
 	one.sheet.ticks.Begin()
-	if periods := p.advisor.cfg.Periods; periods != nil && periods.Observe(w.cgroup.ID) == nil {
-		one.observed, one.lost = true, periods.Lost()
-	}
+	p.observe(one)
 	p.watched = append(p.watched, one)
 	if p.ticker == nil {
 		p.ticker = time.NewTicker(quota.PollEvery)
 	}
+}
+
+// observe asks the kernel for records of periods; without them polls are all
+// there is.
+func (p *poller) observe(w *polling) {
+	periods := p.advisor.cfg.Periods
+	if periods == nil {
+		return
+	}
+	p.listen() // what an earlier window of this container left is not of this one
+	if err := periods.Observe(w.cgroup.ID); err != nil {
+		p.advisor.cfg.Logger.Debug("a container's periods are polled only", "cgroup", w.cgroup.Path, "reason", err)
+		return
+	}
+	w.observed, w.lost = true, periods.Lost()
 }
 
 func (p *poller) sheet() *sheet {
