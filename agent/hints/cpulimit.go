@@ -18,9 +18,9 @@ const limitRatio = 2
 // replace it at once: two windows of the same load differ by a little.
 const urgentStep = 1.1
 
-// takenWithin is how long after its end a window may be taken in: what was
-// published meanwhile did not know it.
-const takenWithin = 15 * time.Second
+// takenWithin is how long after its end a window may be taken in, with sweeps as
+// far apart as they may be: what was published meanwhile did not know it.
+const takenWithin = 2 * time.Minute
 
 // How sure a CPU limit is, by what it was made of.
 const (
@@ -51,14 +51,15 @@ func (a *advice) cpuLimit() {
 		a.sayUnthrottled(window, t)
 		a.cpuConfidence = min(a.cpuConfidence, confidenceOf(window))
 	}
-	need := a.leastLimit(max(window.NeedCores, t.FloorCores))
+	behind := max(window.NeedCores, t.FloorCores)
+	need := a.leastLimit(behind)
 	a.now.CPULimitCores = history.Known(need)
 	if a.policy == Guaranteed {
 		a.now.CPURequestCores = a.now.CPULimitCores
 	}
 	// What is behind a limit that clips can only be guessed at.
-	a.now.Provisional = hot
-	a.urgentLimit = hot && need > urgentStep*a.published.CPULimitCores.V && window.End.Add(takenWithin).After(a.published.CPUChanged)
+	a.now.Provisional = hot && need == behind
+	a.urgentLimit = hot && !window.Harmless() && need > urgentStep*a.published.CPULimitCores.V && window.End.Add(takenWithin).After(a.published.CPUChanged)
 }
 
 // leastLimit raises the limit to what samples and the policy ask for at least,
@@ -94,7 +95,7 @@ func confidenceOf(w history.Window) float64 {
 
 // sayThrottled tells of a limit that is too low, and of what is behind it.
 func (a *advice) sayThrottled(w history.Window, floor float64) {
-	a.suffers = a.suffers || isSet(a.facts.CPULimitCores) && a.facts.CPULimitCores.V <= w.QuotaCores
+	a.suffers = a.suffers || !w.Harmless() && isSet(a.facts.CPULimitCores) && a.facts.CPULimitCores.V <= w.QuotaCores
 	share := float64(w.Throttled) / float64(w.Periods)
 	numbers := []snapshot.Evidence{
 		evidence("throttled_ratio", share), evidence("slowdown_ratio", w.Slowdown),
@@ -108,26 +109,33 @@ func (a *advice) sayThrottled(w history.Window, floor float64) {
 				seen, cores(w.QuotaCores), cores(w.NeedCores), tooLow(w, floor)), numbers...)
 	} else {
 		a.say(snapshot.ReasonCPUThrottled, snapshot.ResourceCPU,
-			fmt.Sprintf("%s; at most 1%% of each is the target. What it wanted to do at once needs %s in 99%% of the periods, %s of margin included%s.",
-				seen, cores(w.NeedCores), margin(w), tooLow(w, floor)), numbers...)
+			fmt.Sprintf("%s; at most 1%% of each is the target. %s%s.", seen, wanted(w), tooLow(w, floor)), numbers...)
 	}
 	a.burstAdvice(w)
 	a.threadAdvice(w)
 }
 
-// margin is what package quota adds.
-func margin(w history.Window) string {
-	if w.Exact || !w.OverTarget() {
-		return "5%"
+// wanted says what a throttled window's need was made of.
+func wanted(w history.Window) string {
+	if w.NeedCores <= history.LeastRaise*w.QuotaCores {
+		return fmt.Sprintf("What it wanted to do at once is little more, so that 1.25 x the limit is enough: %s", cores(w.NeedCores))
 	}
-	return "10%"
+	margin := "10%"
+	if w.Exact {
+		margin = "5%"
+	}
+	return fmt.Sprintf("What it wanted to do at once needs %s in 99%% of the periods, %s of margin included", cores(w.NeedCores), margin)
 }
 
 // sayUnthrottled tells of what the windows without throttling needed.
 func (a *advice) sayUnthrottled(w history.Window, t history.Throttling) {
+	with := "5% of margin included"
+	if w.NeedCores == w.QuotaCores {
+		with = "the limit then"
+	}
 	a.say(snapshot.ReasonCPUUnthrottled, snapshot.ResourceCPU,
-		fmt.Sprintf("In the %s to %s, the highest of %d windows of 100 ms periods, 99%% of the periods needed at most %s, %s of margin included%s.",
-			duration(w.End.Sub(w.Start)), clock(w.End), t.Windows, cores(w.NeedCores), margin(w), tooLow(w, t.FloorCores)),
+		fmt.Sprintf("In the %s to %s, the highest of %d windows of 100 ms periods, 99%% of the periods needed at most %s, %s%s.",
+			duration(w.End.Sub(w.Start)), clock(w.End), t.Windows, cores(w.NeedCores), with, tooLow(w, t.FloorCores)),
 		evidence("need_cores", w.NeedCores), evidence("floor_cores", t.FloorCores))
 }
 

@@ -54,6 +54,9 @@ func (a *advice) hold() {
 	if daily || a.urgentMemory || stands.MemoryLimitBytes.Known != a.now.MemoryLimitBytes.Known {
 		next.MemoryRequestBytes, next.MemoryLimitBytes = a.now.MemoryRequestBytes, a.now.MemoryLimitBytes
 	}
+	if a.now.CPULimitCores.Known && !a.now.Provisional {
+		next.Provisional = false // a window that knows was seen, and may have agreed
+	}
 	if next != stands {
 		next.At = a.at
 		a.publish(next)

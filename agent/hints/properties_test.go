@@ -4,6 +4,7 @@ package hints
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -184,6 +185,31 @@ func TestGuessIsCorrected(t *testing.T) {
 		s.window(func(w *history.Window) { w.QuotaCores, w.NeedCores = 1.2, need })
 		if h := Advise(s.Series, Facts{}, Settings{}, s.now); h.CPULimitCores.V != want {
 			t.Errorf("a window that asks for %g: %s", need, describe(h))
+		}
+	}
+}
+
+// A guess that was confirmed is none any more: what is known later waits as usual.
+func TestConfirmedGuessStands(t *testing.T) {
+	s := begin().uses(3*day, 0.2, 100*mi)
+	s.window(func(w *history.Window) { throttled(w); w.NeedCores = 1.2 })
+	Advise(s.Series, Facts{}, Settings{}, s.now)
+	s.window(func(w *history.Window) { w.QuotaCores, w.NeedCores = 1.2, 1.15 })
+	Advise(s.Series, Facts{}, Settings{}, s.now)
+	s.uses(2*time.Minute, 1.4, 100*mi)
+	if h := Advise(s.Series, Facts{}, Settings{}, s.now); h.CPULimitCores.V != 1.2 {
+		t.Errorf("changed within the day: %s", describe(h))
+	}
+}
+
+// Periods that are throttled for next to nothing are told, but are no haste.
+func TestHarmlessThrottlingIsNotUrgent(t *testing.T) {
+	for slowdown, urgent := range map[float64]bool{0.0002: false, 0.02: true} {
+		s := begin().uses(3*day, 0.2, 100*mi)
+		s.window(func(w *history.Window) { throttled(w); w.Slowdown, w.NeedCores = slowdown, 1.25*w.QuotaCores })
+		h := Advise(s.Series, limits(0.5, 0.5, 256*mi, 256*mi), Settings{}, s.now)
+		if h.Urgent != urgent || !strings.Contains(describe(h), "1.25 x the limit is enough: 625m") {
+			t.Errorf("slowed by %g: %s", slowdown, describe(h))
 		}
 	}
 }

@@ -94,7 +94,7 @@ var (
 	newerUse          = regexp.MustCompile(`half-life of 6 h is ` + anAmount + `\.$`)
 	withHeadroom      = regexp.MustCompile(` = ` + anAmount + `\.$`)
 	rising            = regexp.MustCompile(`which makes ` + anAmount + `\.$`)
-	atOnce            = regexp.MustCompile(`at once needs ` + anAmount + ` in 99%`)
+	atOnce            = regexp.MustCompile(`(?:at once needs |the limit is enough: )` + anAmount + `(?: in 99%|[.;])`)
 	couldUse          = regexp.MustCompile(`could use, ` + anAmount + `\. Look`)
 	neededAtMost      = regexp.MustCompile(`needed at most ` + anAmount + `,`)
 	wasTooLow         = regexp.MustCompile(`a limit of ` + anAmount + ` was too low before`)

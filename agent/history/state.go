@@ -181,7 +181,7 @@ func (s *Series) amountsUsable() bool {
 	}
 	for _, w := range s.windows.kept {
 		ok = ok && usableAll(w.QuotaCores, w.UsedCores, w.Slowdown, w.NeedCores, w.Concurrency, w.BurstSeconds) &&
-			w.Periods > 0 && w.Throttled >= 0 && w.Threads >= 0 && w.LongestStall >= 0
+			w.Periods > 0 && w.Throttled >= 0 && w.Threads >= 0
 	}
 	return ok
 }

@@ -34,8 +34,6 @@ type Window struct {
 	// BurstSeconds is the burst allowance (cpu.max.burst) that would cure the
 	// throttling under the same quota; 0 if none would.
 	BurstSeconds float64
-	// LongestStall is the longest stall; 0 if not known.
-	LongestStall time.Duration
 	// Exact is true for records from the kernel, false for polls of cpu.stat.
 	Exact bool
 }
@@ -45,6 +43,14 @@ type Window struct {
 func (w *Window) OverTarget() bool {
 	return w.Periods > 0 && (float64(w.Throttled) > ThrottleTarget*float64(w.Periods) || w.Slowdown > ThrottleTarget)
 }
+
+// Harmless says that next to nothing waited, though periods may have been
+// throttled: for less than a tenth of what a limit may cost.
+func (w *Window) Harmless() bool { return w.Slowdown < ThrottleTarget/10 }
+
+// LeastRaise is by how much a limit is raised at least while it throttles over
+// the target: less would not be worth a change.
+const LeastRaise = 1.25
 
 // ThrottleTarget is the share of throttled periods, and of slowdown, that a
 // limit may cost.

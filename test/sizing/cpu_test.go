@@ -25,6 +25,9 @@ type shape struct {
 	long, slow bool
 	// cpus is how many the machine must have for it to be what it is.
 	cpus int
+	// saturates says that a limit far below keeps its queue from ever being
+	// empty; no other may be taken for that.
+	saturates bool
 }
 
 func shapes() []shape {
@@ -57,12 +60,12 @@ func shapes() []shape {
 			name: "boot of 8 s, then 5 %", class: Steady, boot: true, long: true,
 			works: []string{"together threads=1 work=8s period=24h jitter=0 seed=S", "duty run=5ms sleep=95ms seed=S"},
 		},
-		{name: "4 threads, 20 requests/s of 10 ms", slow: true, class: Pool, works: []string{"pool threads=4 rate=20 work=10ms seed=S"}, cpus: 4},
-		{name: "4 threads, 30 requests/s of 8 ms", class: Pool, works: []string{"pool threads=4 rate=30 work=8ms seed=S"}, cpus: 4, long: true},
+		{name: "4 threads, 20 requests/s of 10 ms", slow: true, class: Pool, works: []string{"pool threads=4 rate=20 work=10ms seed=S"}, cpus: 4, saturates: true},
+		{name: "4 threads, 30 requests/s of 8 ms", class: Pool, works: []string{"pool threads=4 rate=30 work=8ms seed=S"}, cpus: 4, saturates: true, long: true},
 		{name: "8 threads, 5 requests/s of 60 ms, heavy tail", slow: true, class: Pool, works: []string{"pool threads=8 rate=5 work=60ms dist=pareto seed=S"}, cpus: 4},
 		{name: "2 threads, 4 requests/s of 80 ms, heavy tail", class: Pool, works: []string{"pool threads=2 rate=4 work=80ms dist=pareto seed=S"}, cpus: 2, long: true},
 		{name: "16 threads, 8 requests/s of 40 ms", class: Pool, works: []string{"pool threads=16 rate=8 work=40ms seed=S"}, cpus: 4, long: true},
-		{name: "4 threads, 100 requests/s of 5 ms", slow: true, class: Pool, works: []string{"pool threads=4 rate=100 work=5ms seed=S"}, cpus: 4},
+		{name: "4 threads, 100 requests/s of 5 ms", slow: true, class: Pool, works: []string{"pool threads=4 rate=100 work=5ms seed=S"}, cpus: 4, saturates: true},
 	}
 }
 
@@ -190,7 +193,10 @@ func (e *experiment) hint(share float64, exact bool) {
 	}
 	t.Log(window.Line())
 	row.Hint, row.Confidence = hint.CPULimitCores.V/e.enough, hint.Confidence
-	if row.Class == Pool && has(hint, snapshot.ReasonCPUSaturated) {
+	if has(hint, snapshot.ReasonCPUSaturated) {
+		if !e.shape.saturates {
+			t.Errorf("%.2f of L*: taken for saturated", share)
+		}
 		row.Class = Saturated
 	}
 	t.Logf("%.2f of L*: %.1f %% of periods throttled; hint %.3f%s", share, 100*row.Before, hint.CPULimitCores.V, sentences(hint))
@@ -200,6 +206,10 @@ func (e *experiment) hint(share float64, exact bool) {
 	before = c.counts()
 	hint = n.window(c)
 	row.After, row.Slowdown = c.since(before)
+	if hint == nil || !hint.CPULimitCores.Known {
+		t.Errorf("%.2f of L*: no hint any more: %+v", share, hint)
+		return
+	}
 	window.Applied, window.Records = true, *n.records
 	t.Log(window.Line())
 	asked := n.asked(c)

@@ -51,7 +51,7 @@ func newNode(t *testing.T, exact bool) *node {
 	n := &node{t: t, reader: reader, store: history.NewStore(history.Config{})}
 	cfg := agentsizing.Config{
 		Settings: settings(), Store: n.store, Stats: agentsizing.CgroupStats{Root: mount}, Logger: slog.New(slog.DiscardHandler),
-		OnWindow: func(r *quota.Records) { n.records = r.Clone() },
+		OnWindow: func(r *quota.Records) { n.records = r },
 	}
 	if exact {
 		periods := durations.OpenPeriods()

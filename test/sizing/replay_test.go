@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -39,6 +40,9 @@ func TestRecordedWindows(t *testing.T) {
 			class := r.Class
 			if w.Saturated {
 				class = Saturated
+				if !slices.ContainsFunc(shapes(), func(s shape) bool { return s.name == r.Shape && s.saturates }) {
+					t.Error("taken for saturated")
+				}
 			}
 			need := math.Ceil(100*w.NeedCores-1e-9) / 100 / r.Enough
 			row := Row{Class: class, Enough: r.Enough, Hint: need, Confidence: lowest}

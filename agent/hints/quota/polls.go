@@ -71,9 +71,6 @@ func (p *Polls) Add(at time.Time, now Counters) bool {
 	return true
 }
 
-// Throttled says whether the container was throttled in the window so far.
-func (p *Polls) Throttled() bool { return p.last.ThrottledPeriods > p.begun.ThrottledPeriods }
-
 // Records returns the window's records, valid until the next Begin. threads is
 // how many the container had at most, 0 if that is not known.
 func (p *Polls) Records(threads int) *Records {

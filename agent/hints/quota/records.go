@@ -44,7 +44,6 @@ type Records struct {
 	// The window's counters as cpu.stat has them, where they are known better
 	// than by adding up the records.
 	NrPeriods, NrThrottled int
-	LongestStall           time.Duration
 }
 
 // Clone returns records that do not change when these are made anew.
@@ -82,8 +81,8 @@ func (r *Records) fresh(i int) bool {
 }
 
 // usual returns the use, in cores, that nearly all periods have which owe nothing
-// to others: what comes new in any period. It is 0 where a tenth of them had none,
-// or there are too few.
+// to others: what comes new in any period. It is 0 where one in rare had none, or
+// there are too few.
 func (r *Records) usual() float64 {
 	const least, rare = 20, 50
 	if len(r.Periods) == 0 {
@@ -96,7 +95,6 @@ func (r *Records) usual() float64 {
 		}
 	}
 	idle := r.Periods[len(r.Periods)-1].Index - r.Periods[0].Index + 1 - len(r.Periods)
-	// of 1 in rare
 	at := (len(used)+idle)/rare - idle
 	if len(used) < least || at < 0 {
 		return 0

@@ -70,6 +70,10 @@ func (k *Ticks) Records(polls *Records) (*Records, bool) {
 		if index <= last || n > maxPolls {
 			return nil, false
 		}
+		if t.Held && i == len(k.ticks)-1 {
+			told += n // how long it was held for, only the next would tell
+			break
+		}
 		// Nothing tells how those that end together differed.
 		for j := max(last+1, index-n+1); j <= index; j++ {
 			p.Index = j

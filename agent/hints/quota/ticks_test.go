@@ -61,6 +61,20 @@ func TestTicksAreRecords(t *testing.T) {
 	}
 }
 
+// How long the last period was held for is not known, so that it is no record.
+func TestTickThatEndsHeld(t *testing.T) {
+	polls := &Records{Start: time.Unix(0, 0), End: time.Unix(1, 0), QuotaCores: 0.5, Length: PollEvery, CPUs: 4, NrPeriods: 3, NrThrottled: 2}
+	var k Ticks
+	k.Begin()
+	for _, tick := range ticked()[:3] {
+		k.Add(tick)
+	}
+	got, ok := k.Records(polls)
+	if !ok || len(got.Periods) != 2 || got.Periods[1].Stall == 0 {
+		t.Errorf("%t: %+v, want two periods", ok, got)
+	}
+}
+
 func TestTicksThatAreNoRecords(t *testing.T) {
 	for name, change := range map[string]func([]Tick, *Records) []Tick{
 		"none":          func([]Tick, *Records) []Tick { return nil },

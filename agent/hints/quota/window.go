@@ -17,18 +17,13 @@ const (
 	// other threads come on top now and then, and slices of the quota stay on the
 	// CPUs that it ran on before.
 	busyThread = 1.2
-	// leastStep is by how much a limit is raised at least while it throttles
-	// over the target: less would not be worth a change.
-	leastStep = 1.25
-	// harmless is a slowdown that nobody notices, though periods are throttled.
-	harmless = history.ThrottleTarget / 10
 )
 
 // Window reduces records to what they say about the limit. It returns a window
 // without periods if there are no usable records.
 func (r *Records) Window() history.Window {
 	w := history.Window{
-		Start: r.Start, End: r.End, QuotaCores: r.QuotaCores, Threads: r.Threads, LongestStall: r.LongestStall, Exact: r.Exact,
+		Start: r.Start, End: r.End, QuotaCores: r.QuotaCores, Threads: r.Threads, Exact: r.Exact,
 	}
 	if r.Length <= 0 || len(r.Periods) == 0 || !r.End.After(r.Start) {
 		return w
@@ -52,11 +47,11 @@ func (r *Records) Window() history.Window {
 	switch {
 	case r.QuotaCores <= 0 || !w.OverTarget():
 		r.unthrottled(&w)
-	case w.Slowdown < harmless:
+	case w.Harmless():
 		// Next to nothing waited: what is behind the limit is little, and less
 		// than what is not known exactly here.
 		w.Concurrency = 1
-		w.NeedCores = min(leastStep*r.QuotaCores, r.most()*exactMargin)
+		w.NeedCores = min(history.LeastRaise*r.QuotaCores, r.most()*exactMargin)
 	default:
 		r.throttled(&w)
 	}
@@ -106,7 +101,7 @@ func (r *Records) throttled(w *history.Window) {
 		at = math.Floor(polls.busy + burnSlack)
 	}
 	switch {
-	case saturated && at <= leastStep:
+	case saturated && at <= history.LeastRaise:
 		// One thread that is always busy: what it wants is known.
 		w.Concurrency = min(w.Concurrency, max(1, at))
 		need = max(busyThread, at) * margin
@@ -116,7 +111,7 @@ func (r *Records) throttled(w *history.Window) {
 		w.Saturated = true
 		need = r.most() * exactMargin
 	}
-	w.NeedCores = min(max(need, leastStep*r.QuotaCores), r.most()*exactMargin)
+	w.NeedCores = min(max(need, history.LeastRaise*r.QuotaCores), r.most()*exactMargin)
 	w.BurstSeconds = r.burst(w)
 }
 
