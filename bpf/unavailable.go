@@ -33,6 +33,8 @@ const (
 	HookMissing Reason = "hook missing"
 	// NotSupported: the kernel has no such kind of program, map or attachment.
 	NotSupported Reason = "not supported by this kernel"
+	// TooNew: the kernel does not keep any more what the program reads.
+	TooNew Reason = "kernel too new"
 	// Refused: the verifier does not accept the program.
 	Refused Reason = "refused by the verifier"
 	// NoMemory: the kernel could not provide memory for programs or maps.
@@ -81,6 +83,8 @@ func (u *Unavailable) Mend() string {
 		return "set kernel.perf_event_paranoid to 2 or less, or give the agent the capability SYS_ADMIN"
 	case HookMissing, NotSupported:
 		return "a newer kernel may have it"
+	case TooNew:
+		return "a newer slicewatch may know where to read it"
 	case NoMemory:
 		return "raise the agent's memory limit"
 	}

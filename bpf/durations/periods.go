@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 
@@ -65,14 +66,22 @@ func OpenPeriods() *Periods { return openPeriods(1 << 16) }
 
 func openPeriods(ringBytes int) *Periods {
 	p := &Periods{status: bpf.Status{Program: PeriodsName, Without: WithoutPeriods}}
-	if _, err := bpf.KernelTypes(PeriodsName); err != nil {
-		p.status.Err = err // loading would say something vaguer
-		return p
+	types, err := bpf.KernelTypes(PeriodsName) // loading would say something vaguer
+	if err == nil {
+		err = p.openAny(types, ringBytes)
+	}
+	p.status.Err = bpf.Explain(PeriodsName, err)
+	return p
+}
+
+// openAny tries the ways to attach, on a kernel of these types.
+func (p *Periods) openAny(types *btf.Spec, ringBytes int) error {
+	if err := waitingQueued(types); err != nil {
+		return err
 	}
 	spec, err := loadPeriods()
 	if err != nil {
-		p.status.Err = bpf.Explain(PeriodsName, fmt.Errorf("read the compiled program: %w", err))
-		return p
+		return fmt.Errorf("read the compiled program: %w", err)
 	}
 	spec.Maps[periodsMapPeriods].MaxEntries = uint32(max(ringBytes, os.Getpagesize()))
 	err = p.open(spec, periodsProgFentryPeriod, "fentry/", func(program *ebpf.Program) (link.Link, error) {
@@ -84,10 +93,28 @@ func openPeriods(ringBytes int) *Periods {
 			return link.Kprobe(periodFunction, program, nil)
 		})
 	}
-	if err != nil {
-		p.status.Err = bpf.Explain(PeriodsName, err)
+	return err
+}
+
+// waitingQueued says whether tasks of a held group stay queued, so that it can be
+// told how many wait. Since Linux 6.18 they are taken off (throttle_cfs_rq_work in
+// kernel/sched/fair.c) and kept on a list of the queue, which is no place to count
+// from here: Waiting would be about 0, and hints at limits too small.
+func waitingQueued(types *btf.Spec) error {
+	const queue, list = "cfs_rq", "throttled_limbo_list"
+	var found *btf.Struct
+	if types.TypeByName(queue, &found) != nil {
+		return nil // loading says what that is
 	}
-	return p
+	for _, member := range found.Members {
+		if member.Name == list {
+			return &bpf.Unavailable{
+				Program: PeriodsName, Reason: bpf.TooNew,
+				Err: fmt.Errorf("it keeps the tasks that wait for quota in %s.%s, as Linux 6.18 and newer do, where they cannot be counted", queue, list),
+			}
+		}
+	}
+	return nil
 }
 
 func (p *Periods) open(spec *ebpf.CollectionSpec, program, way string, attach func(*ebpf.Program) (link.Link, error)) error {
