@@ -79,8 +79,9 @@ func Judge(list *exporter.HintList, found Objects) Findings {
 	all := groups(list)
 	f := Findings{vertical: map[Workload]Vertical{}, scaled: map[Workload][]corev1.ResourceName{}}
 	for _, g := range all {
-		g.limitRanges(found.LimitRanges)
+		// What a quota demands is held against the LimitRanges, as all else.
 		g.demandedLimits(found.Quotas)
+		g.limitRanges(found.LimitRanges)
 		g.vpas(found.VPAs, f)
 		g.hpas(found.HPAs, f)
 	}
@@ -144,6 +145,12 @@ func (g *group) containers(r *resource) []container {
 		}
 		if c.limit == nil && !c.limitRemoved {
 			c.limit = c.limitNow
+		}
+		switch {
+		case c.request == nil:
+			c.request = c.limit // SetDefaults_Pod of the API server
+		case c.limitHinted && *c.request > *c.limit:
+			c.limit = c.request // of two pods, as in a patch
 		}
 	}
 	return all

@@ -168,6 +168,11 @@ func limitRanges(t *testing.T) []scenario {
 		because(hint("web-1", "app", usual, [4]float64{0.5, 2, 512, 1024}), "cpu", "need_cores", 1.2),
 		hint("web-1", "proxy", usual, [4]float64{0.1, 0.5, 64, 128}),
 	}
+	held := []exporter.ContainerHint{
+		hint("web-1", "app", [4]float64{0.25, 0.5, 512, 1024}, [4]float64{-1, -1, -1, -1}), hint("web-1", "proxy", usual, [4]float64{0.1, 0.2, 100, 200}),
+	}
+	both := limitRange(t, "type: Container, maxLimitRequestRatio: {cpu: '2'}")
+	both.Quotas = quota(t, "hard: {limits.cpu: '9'}", "limits.cpu: '1'").Quotas
 	return []scenario{
 		{"max of a policy's limit", limitRange(t, "type: Container, max: {cpu: 400m}"), one()},
 		{"max below what it needs", limitRange(t, "type: Container, max: {cpu: 500m, memory: 512Mi}"), needs("cpu", "need_cores", 0.89)},
@@ -185,6 +190,15 @@ func limitRanges(t *testing.T) []scenario {
 		{"max of the pod", limitRange(t, "type: Pod, max: {cpu: '2', memory: 1Gi}"), pair},
 		{"max of the pod below what it needs", limitRange(t, "type: Pod, max: {cpu: '1'}"), []exporter.ContainerHint{pair[0], pair[1]}},
 		{"max of the pod without a limit", limitRange(t, "type: Pod, max: {cpu: '1'}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}},
+		{"max of the pod that another limit holds", limitRange(t, "type: Pod, max: {memory: 1Gi}"), held},
+		{"max of the pod that another limit holds but for a hair", limitRange(t, "type: Pod, max: {cpu: 500001u}"), held},
+		{"max of the pod, one container without a limit", limitRange(t, "type: Pod, max: {cpu: '1'}"), []exporter.ContainerHint{unlimited(pair[0]), pair[1]}},
+		{"max of the pod, requests above it", limitRange(t, "type: Pod, max: {cpu: 550m}"), []exporter.ContainerHint{unlimited(pair[0]), pair[1]}},
+		{"min of the pod, limits below it", limitRange(t, "type: Pod, min: {cpu: 600m}"), []exporter.ContainerHint{unlimited(pair[0]), pair[1]}},
+		{"ratio of the pod without a limit", limitRange(t, "type: Pod, maxLimitRequestRatio: {cpu: '2'}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}},
+		{"no limit, but a ratio", limitRange(t, "type: Container, maxLimitRequestRatio: {cpu: '2'}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}},
+		{"no limit, but a ratio, and it needs more", limitRange(t, "type: Container, maxLimitRequestRatio: {cpu: '2'}"), []exporter.ContainerHint{unlimited(needs("cpu", "need_cores", 0.89)[0])}},
+		{"no limit, but a ratio that a quota's limit is held to", both, []exporter.ContainerHint{unlimited(hint("web-1", "app", [4]float64{0.25, 2, 256, 512}, small))}},
 		{"min of the pod", limitRange(t, "type: Pod, min: {cpu: '1'}"), one()},
 		{"ratio of the pod", limitRange(t, "type: Pod, maxLimitRequestRatio: {cpu: 1500m}"), one()},
 		{"of storage", limitRange(t, "type: PersistentVolumeClaim, max: {storage: 1Gi}"), one()},

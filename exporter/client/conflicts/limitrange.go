@@ -65,25 +65,40 @@ func (b *bounds) container(h *exporter.ContainerHint) {
 }
 
 // noLimit gives a limit to a hint to have none: a container without one gets the
-// LimitRange's default, which is its max where it has no other.
+// LimitRange's default, which is its max where it has no other, and a ratio refuses
+// a container that has neither.
 func (b *bounds) noLimit(h *exporter.ContainerHint) {
-	if !b.removed(h) || b.most == nil && b.limits == nil {
+	if !b.removed(h) {
 		return
 	}
-	given := b.most
-	if given == nil {
-		given = b.limits
-		if request := *b.of(&h.Hint).request; request != nil && *request > *given {
-			given = new(*request)
-		}
+	request := *b.of(&h.Hint).request
+	if request == nil {
+		request = *b.of(&h.Now).request
 	}
-	h.NoCPULimit, h.Hint.CPULimitCores = false, given
-	text := fmt.Sprintf("does not let a container be without a CPU limit: the hint is the highest that it allows, %s.", b.spell(*given))
+	var given float64
+	var text string
+	switch {
+	case b.most != nil:
+		given = *b.most
+		text = fmt.Sprintf("does not let a container be without a CPU limit: the hint is the highest that it allows, %s.", b.spell(given))
+	case b.limits != nil:
+		given = *larger(b.limits, request)
+	case b.ratio != nil && request != nil:
+		// Where it needs more, ratioOf raises the request.
+		given = max(b.floor(*b.ratio**request), b.up(b.needed(h)))
+		text = fmt.Sprintf("allows a limit of at most %s x the request, for which a container needs a CPU limit: the hint is %s.", b.times(), b.spell(given))
+	default:
+		return
+	}
+	h.NoCPULimit, h.Hint.CPULimitCores = false, new(given)
 	if b.limits != nil {
-		text = fmt.Sprintf("gives a container without a CPU limit one of %s: the hint is %s.", b.spell(*b.limits), b.spell(*given))
+		text = fmt.Sprintf("gives a container without a CPU limit one of %s: the hint is %s.", b.spell(*b.limits), b.spell(given))
 	}
-	b.say(h, text, map[string]float64{"given_" + b.unit: *given})
+	b.say(h, text, map[string]float64{"given_" + b.unit: given})
 }
+
+// times spells the ratio.
+func (b *bounds) times() string { return strconv.FormatFloat(*b.ratio, 'g', 4, 64) }
 
 func (b *bounds) max(h *exporter.ContainerHint) {
 	if b.most == nil {
@@ -141,7 +156,7 @@ func (b *bounds) ratioOf(h *exporter.ContainerHint) {
 		return
 	}
 	text := fmt.Sprintf("allows a limit of at most %s x the request, not %s for %s of %s: ",
-		strconv.FormatFloat(*b.ratio, 'g', 4, 64), b.spell(*limit), b.spell(*request), b.word)
+		b.times(), b.spell(*limit), b.spell(*request), b.word)
 	evidence := map[string]float64{"max_ratio": *b.ratio, "uncapped_limit_" + b.unit: *limit, "uncapped_request_" + b.unit: *request}
 	lowered := b.floor(*b.ratio * *request)
 	if rounded := b.down(lowered); rounded >= *request {
@@ -160,94 +175,4 @@ func (b *bounds) ratioOf(h *exporter.ContainerHint) {
 	raised := min(b.up(least / *b.ratio), least)
 	*hint.request, *hint.limit = new(raised), new(least)
 	b.say(h, text+fmt.Sprintf("as it needs a limit of %s, the request is raised to %s.", b.spell(least), b.spell(raised)), evidence)
-}
-
-// pod holds the sums over the containers of a pod against an item of type Pod.
-func (b *bounds) pod(g *group) {
-	all := g.containers(b.resource)
-	requests, limits, limited := 0.0, 0.0, len(all) > 0
-	for i := range all {
-		if all[i].request != nil {
-			requests += *all[i].request
-		}
-		if all[i].limit == nil {
-			limited = false
-			continue
-		}
-		limits += *all[i].limit
-	}
-	hinted := false
-	for i := range all {
-		hinted = hinted || all[i].requestHinted || all[i].limitHinted || all[i].limitRemoved
-	}
-	if !hinted {
-		return
-	}
-	if b.most != nil && limited && limits > *b.most*(1+1e-9) {
-		b.squeeze(g, all, limits)
-		return
-	}
-	evidence := map[string]float64{"pod_requests_" + b.unit: requests, "pod_limits_" + b.unit: limits}
-	switch {
-	case b.most != nil && !limited:
-		g.say("", codeLimitRange, b.resource, fmt.Sprintf("LimitRange %s allows a pod at most %s of %s, for which each of its containers needs a limit: pods with these hints would be refused.",
-			b.name, b.spell(*b.most), b.word), evidence)
-	case b.least != nil && requests < *b.least*(1-1e-9):
-		g.say("", codeLimitRange, b.resource, fmt.Sprintf("LimitRange %s asks for at least %s of %s in a pod; the hinted requests of its containers are %s together, %s too little: pods with these hints would be refused.",
-			b.name, b.spell(*b.least), b.word, b.spell(requests), b.spell(*b.least-requests)), evidence)
-	case b.ratio != nil && limited && requests > 0 && limits > *b.ratio*requests*(1+1e-9):
-		g.say("", codeLimitRange, b.resource, fmt.Sprintf("LimitRange %s allows the limits of a pod to be at most %s x its requests; with these hints %s of %s are %.2f x %s: pods would be refused, raise a request.",
-			b.name, strconv.FormatFloat(*b.ratio, 'g', 4, 64), b.spell(limits), b.word, limits/requests, b.spell(requests)), evidence)
-	}
-}
-
-// squeeze takes from the hinted limits what the pod may not have: of each the
-// same share of what it has above its need, and if that is not enough the same
-// share of all.
-func (b *bounds) squeeze(g *group, all []container, limits float64) {
-	excess, fixed, hinted, spare := limits-*b.most, 0.0, 0.0, 0.0
-	least := make([]float64, len(all))
-	for i := range all {
-		if !all[i].limitHinted {
-			fixed += *all[i].limit
-			continue
-		}
-		for _, h := range g.hints {
-			if h.Container == all[i].name {
-				least[i] = max(least[i], min(b.needed(h), *all[i].limit))
-			}
-		}
-		hinted, spare = hinted+*all[i].limit, spare+*all[i].limit-least[i]
-	}
-	for i := range all {
-		if !all[i].limitHinted {
-			continue
-		}
-		was := *all[i].limit
-		to := was - excess*(was-least[i])/max(spare, 1e-9)
-		if spare < excess {
-			to = was * max(0, *b.most-fixed) / hinted
-		}
-		to = b.floor(to)
-		if rounded := b.down(to); rounded > 0 && (rounded >= least[i] || spare < excess) {
-			to = rounded
-		}
-		text := fmt.Sprintf("allows a pod at most %s of %s; the limits of its containers would be %s together: that of %s is capped at %s.",
-			b.spell(*b.most), b.word, b.spell(limits), b.spell(was), b.spell(to))
-		if to < least[i]*(1-1e-9) {
-			text += fmt.Sprintf(" It needs %s: have the LimitRange raised.", b.spell(least[i]))
-		}
-		for _, h := range g.hints {
-			if h.Container != all[i].name {
-				continue
-			}
-			hint := b.of(&h.Hint)
-			for _, v := range []**float64{hint.limit, hint.request} {
-				if *v != nil && **v > to {
-					*v = new(to)
-				}
-			}
-			b.say(h, text, map[string]float64{"pod_max_" + b.unit: *b.most, "pod_limits_" + b.unit: limits})
-		}
-	}
 }

@@ -25,6 +25,9 @@ func TestLimitRangeIsKept(t *testing.T) {
 		if rapid.Bool().Draw(t, "needs") {
 			h = because(because(h, "cpu", "need_cores", limit/120), "memory", "floor_bytes", limit*14*mi)
 		}
+		if rapid.Bool().Draw(t, "no CPU limit") {
+			h = unlimited(h)
+		}
 		item := corev1.LimitRangeItem{Type: corev1.LimitTypeContainer, Min: corev1.ResourceList{}, Max: corev1.ResourceList{}, MaxLimitRequestRatio: corev1.ResourceList{}}
 		set := func(list corev1.ResourceList, name string, units float64) {
 			if units > 0 {
@@ -55,8 +58,17 @@ func TestLimitRangeIsKept(t *testing.T) {
 // holds are the constraints of plugin/pkg/admission/limitranger.
 func holds(t *rapid.T, r *resource, item *corev1.LimitRangeItem, h *exporter.ContainerHint) {
 	a := r.of(&h.Hint)
-	request, limit := **a.request, **a.limit
-	const hair = 1e-9
+	request := **a.request
+	if *a.limit == nil {
+		if !r.removed(h) || len(item.Max)+len(item.MaxLimitRequestRatio) > 0 {
+			t.Fatalf("no limit of %s", r.word)
+		}
+		if least, ok := quantity(item.Min, r.name); ok && request < least*(1-hair) {
+			t.Fatalf("the request of %s is below %s", r.spell(request), r.spell(least))
+		}
+		return
+	}
+	limit := **a.limit
 	for _, v := range []float64{request, limit} {
 		if written := v / math.Min(1, r.step/10); math.Abs(written-math.Round(written)) > 1e-6 {
 			t.Fatalf("%g %s cannot be written", v, r.unit)
