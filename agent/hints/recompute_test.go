@@ -3,14 +3,14 @@
 package hints
 
 import (
-	"math"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/slicewatch/slicewatch/agent/history"
@@ -174,20 +174,40 @@ func recomputeMemory(t rapid.TB, h snapshot.Hint) (request, limit span) {
 	return request, limit
 }
 
+// amountOf names one of a hint's four amounts, and the step that it is rounded to.
+type amountOf struct {
+	name string
+	step float64
+	in   func(*snapshot.Hint) *snapshot.Quantity
+}
+
+func fourAmounts() [4]amountOf {
+	return [4]amountOf{
+		{"CPU request", cpuStepCores, func(h *snapshot.Hint) *snapshot.Quantity { return &h.CPURequestCores }},
+		{"CPU limit", cpuStepCores, func(h *snapshot.Hint) *snapshot.Quantity { return &h.CPULimitCores }},
+		{"memory request", memoryStepBytes, func(h *snapshot.Hint) *snapshot.Quantity { return &h.MemoryRequestBytes }},
+		{"memory limit", memoryStepBytes, func(h *snapshot.Hint) *snapshot.Quantity { return &h.MemoryLimitBytes }},
+	}
+}
+
+// differences returns what the sentences give for those amounts that are not
+// what the hint has.
+func differences(t rapid.TB, h snapshot.Hint) map[string]span {
+	var given [4]span
+	given[0], given[1] = recomputeCPU(t, h)
+	given[2], given[3] = recomputeMemory(t, h)
+	found := map[string]span{}
+	for i, a := range fourAmounts() {
+		if !given[i].has(*a.in(&h), a.step) {
+			found[a.name] = given[i]
+		}
+	}
+	return found
+}
+
 func recomputable(t rapid.TB, h snapshot.Hint) {
-	request, limit := recomputeCPU(t, h)
-	if !request.has(h.CPURequestCores, cpuStepCores) {
-		t.Errorf("CPU request: the sentences give %v\n%s", request, describe(h))
-	}
-	if !limit.has(h.CPULimitCores, cpuStepCores) {
-		t.Errorf("CPU limit: the sentences give %v\n%s", limit, describe(h))
-	}
-	request, limit = recomputeMemory(t, h)
-	if !request.has(h.MemoryRequestBytes, memoryStepBytes) {
-		t.Errorf("memory request: the sentences give %v\n%s", request, describe(h))
-	}
-	if !limit.has(h.MemoryLimitBytes, memoryStepBytes) {
-		t.Errorf("memory limit: the sentences give %v\n%s", limit, describe(h))
+	for name, given := range differences(t, h) {
+		t.Errorf("%s: the sentences give %v\n%s", name, given, describe(h))
 	}
 	above := h.CPULimitCores.Known && h.CPURequestCores.V > h.CPULimitCores.V || h.MemoryRequestBytes.V > h.MemoryLimitBytes.V
 	if apart := h.CPURequestCores != h.CPULimitCores || h.MemoryRequestBytes != h.MemoryLimitBytes; above || apart && Policy(h.Policy) == Guaranteed {
@@ -195,9 +215,43 @@ func recomputable(t rapid.TB, h snapshot.Hint) {
 	}
 }
 
+// laterScenarios are looked at when a hint stands already, or let a sentence decide
+// that does so in none of the others.
+func laterScenarios() []scenario {
+	plain := limits(0.25, 0.5, 256*mi, 512*mi)
+	stands := func(s *story, settings Settings) *story {
+		Advise(s.Series, plain, settings, s.now)
+		return s
+	}
+	guaranteed := Settings{Policy: Guaranteed}
+	// Margins are small after a week, so that what strain asks for is more.
+	strain := func(change func(*history.Sample)) *story {
+		s := begin().uses(7*day, 0.1, 400*mi)
+		for range 12 {
+			s.now = s.now.Add(15 * time.Second)
+			sample := history.Sample{At: s.now, Elapsed: 15 * time.Second, WorkingSetBytes: history.Known(480 * mi), MemoryLimitBytes: history.Known(512 * mi)}
+			change(&sample)
+			s.Add(sample)
+		}
+		return s
+	}
+	return []scenario{
+		{"the CPU request is held", stands(begin().uses(2*day, 0.2, 100*mi), Settings{}).uses(3*time.Hour, 0.25, 100*mi).uses(2*time.Hour, 0.2, 100*mi), plain, Settings{}},
+		{"the CPU limit is held", stands(begin().uses(2*day, 0.2, 100*mi), Settings{}).window(func(w *history.Window) { w.NeedCores = 0.48 }), plain, Settings{}},
+		{"both are held", stands(begin().uses(2*day, 0.2, 100*mi), guaranteed).uses(3*time.Hour, 0.25, 100*mi).uses(2*time.Hour, 0.2, 100*mi), plain, guaranteed},
+		{"the level rose", stands(begin().uses(2*day, 0.2, 100*mi), Settings{}).uses(time.Hour, 0.3, 100*mi), plain, Settings{}},
+		{"it grows", stands(stands(begin().uses(2*day, 0.2, 100*mi), Settings{}).uses(70*time.Minute, 0.24, 100*mi), Settings{}).uses(70*time.Minute, 0.28, 100*mi), plain, Settings{}},
+		{"memory is held", stands(begin().uses(2*day, 0.2, 100*mi), Settings{}).uses(time.Hour, 0.2, 160*mi), plain, Settings{}},
+		{"killed at the pod's limit, far above its peak", begin().uses(day, 0.1, 100*mi).killed(history.OOMPod, 256*mi), plain, Settings{}},
+		{"memory pressure after a week", strain(func(s *history.Sample) { s.MemoryPressure = history.Known(0.18) }), plain, Settings{Policy: NoCPULimit}},
+		{"at memory.high after a week", strain(func(s *history.Sample) { s.MemoryHighEvents = history.Known(7) }), plain, Settings{Policy: NoCPULimit}},
+		{"refaults after a week", strain(func(s *history.Sample) { s.FileRefaults = history.Known(60000) }), plain, Settings{Policy: NoCPULimit}},
+	}
+}
+
 // TestScenariosGiveTheAmounts does so for the stories that all sentences are held by.
 func TestScenariosGiveTheAmounts(t *testing.T) {
-	for _, s := range slices.Concat(cpuScenarios(), memoryScenarios(), strainScenarios()) {
+	for _, s := range slices.Concat(cpuScenarios(), memoryScenarios(), strainScenarios(), laterScenarios()) {
 		t.Run(s.name, func(t *testing.T) {
 			recomputable(t, Advise(s.story.Series, s.facts, s.settings, s.story.now))
 		})
@@ -237,24 +291,55 @@ func TestSentencesGiveTheAmounts(t *testing.T) {
 	})
 }
 
-// A test of the recomputation itself: numbers that are not those of the
-// sentences are found.
+// TestRecomputationFindsOtherAmounts is of the recomputation itself: one amount
+// that is not that of the sentences is found, and no other is taken for it.
 func TestRecomputationFindsOtherAmounts(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := begin().uses(day, 0.2, 100*mi)
-		h := Advise(s.Series, Facts{}, Settings{}, s.now)
-		request, limit := recomputeCPU(t, h)
-		memory, _ := recomputeMemory(t, h)
-		h.CPURequestCores.V += 2 * cpuStepCores
-		h.CPULimitCores.V -= 2 * cpuStepCores
-		h.MemoryRequestBytes.V += 2 * memoryStepBytes
-		if request.has(h.CPURequestCores, cpuStepCores) || limit.has(h.CPULimitCores, cpuStepCores) || memory.has(h.MemoryRequestBytes, memoryStepBytes) {
-			t.Error("it takes other amounts for those of the sentences")
+	for _, s := range slices.Concat(cpuScenarios(), memoryScenarios(), strainScenarios(), laterScenarios()) {
+		t.Run(s.name, func(t *testing.T) {
+			h := Advise(s.story.Series, s.facts, s.settings, s.story.now)
+			for _, a := range fourAmounts() {
+				for _, steps := range []float64{-2, 2} {
+					other := h
+					q := a.in(&other)
+					// One that is absent must not be there: it is no zero.
+					q.V, q.Known = q.V+steps*a.step, true
+					got := slices.Sorted(maps.Keys(differences(t, other)))
+					if diff := cmp.Diff([]string{a.name}, got); diff != "" {
+						t.Errorf("%s, %+.0f steps off: found elsewhere (-want +got):\n%s%s", a.name, steps, diff, describe(other))
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestRecomputationNeedsTheSentences holds that each sentence of docs/hints.md, "By
+// hand", has the last word in a scenario: without it other amounts come out. Else
+// the scenarios could be recomputed without it ever being read.
+func TestRecomputationNeedsTheSentences(t *testing.T) {
+	var needed []snapshot.ReasonCode
+	for _, s := range slices.Concat(cpuScenarios(), memoryScenarios(), strainScenarios(), laterScenarios()) {
+		h := Advise(s.story.Series, s.facts, s.settings, s.story.now)
+		for i, r := range h.Reasons {
+			without := h
+			without.Reasons = slices.Delete(slices.Clone(h.Reasons), i, i+1)
+			if !slices.Contains(needed, r.Code) && len(differences(t, without)) > 0 {
+				needed = append(needed, r.Code)
+			}
 		}
-		if math.IsNaN(memory.low) || strings.TrimSpace(h.Policy) == "" {
-			t.Error("nothing was recomputed")
-		}
-	})
+	}
+	want := []snapshot.ReasonCode{
+		snapshot.ReasonCPUDemand, snapshot.ReasonCPULevelRose, snapshot.ReasonCPUHeadroom, snapshot.ReasonCPURising,
+		snapshot.ReasonCPUThrottled, snapshot.ReasonCPUSaturated, snapshot.ReasonCPUUnthrottled, snapshot.ReasonCPUPeak, snapshot.ReasonCPULimitRatio,
+		snapshot.ReasonMemoryPeak, snapshot.ReasonMemoryOOM, snapshot.ReasonMemoryPodOOM,
+		snapshot.ReasonMemoryPressure, snapshot.ReasonMemoryHigh, snapshot.ReasonMemoryRefaults,
+		snapshot.ReasonCPUNodeCap, snapshot.ReasonMemoryNodeCap, snapshot.ReasonCPUHeld, snapshot.ReasonMemoryHeld,
+	}
+	slices.Sort(want)
+	slices.Sort(needed)
+	if diff := cmp.Diff(want, needed); diff != "" {
+		t.Errorf("sentences without which other amounts come out (-want +got):\n%s", diff)
+	}
 }
 
 // Use that grows raises a Guaranteed container's request and limit together.
