@@ -38,7 +38,7 @@ func arrivalKinds() []Kind {
 	}
 }
 
-// mostPieces bounds what is made in advance; after that it begins again.
+// mostPieces bounds what is made in advance; after that it begins again, later.
 const mostPieces = 1 << 14
 
 // piece is a piece of work, in ns: of CPU, not before a time since the start, with
@@ -98,7 +98,30 @@ type pieces struct {
 	next  atomic.Int64
 	queue bool // the pieces are shared out, else each process does all of them
 	start int64
+	// round is how much later, in ns, all of them come when they come again.
+	round int64
 	all   [mostPieces]piece
+}
+
+// fill makes the pieces. Those that come again follow the last as one more would.
+func (s *pieces) fill(make func(n int) piece) {
+	for i := range s.all {
+		s.all[i] = make(i)
+	}
+	s.round = make(mostPieces).at - s.all[0].at
+}
+
+// due returns when piece i, of as many as one likes, comes: 0 for at once, else in
+// ns of CLOCK_MONOTONIC.
+//
+//go:norace
+//go:nosplit
+func (s *pieces) due(i int64) int64 {
+	at := s.all[i%mostPieces].at
+	if at == 0 {
+		return 0
+	}
+	return s.start + at + i/mostPieces*s.round
 }
 
 // doPieces lets so many processes work, until they are killed. None of them has a
@@ -111,9 +134,7 @@ func doPieces(ctx context.Context, processes int, queue bool, make func(n int) p
 	}
 	shared := (*pieces)(unsafe.Pointer(&memory[0]))
 	shared.queue = queue
-	for i := range shared.all {
-		shared.all[i] = make(i)
-	}
+	shared.fill(make)
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return fmt.Errorf("read the clock: %w", err)
@@ -148,8 +169,7 @@ func forkWorker(shared *pieces) error {
 			i = shared.next.Add(1) - 1
 		}
 		p := &shared.all[i%mostPieces]
-		if p.at > 0 {
-			due := shared.start + p.at
+		if due := shared.due(i); due > 0 {
 			late := rawClock(unix.CLOCK_MONOTONIC) > due
 			if late && own > 0 && !shared.queue {
 				continue // still at the one before
