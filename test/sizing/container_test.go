@@ -18,11 +18,12 @@ import (
 
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/cgroupfs"
+	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
 	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
 
 const (
-	mount = "/sys/fs/cgroup"
+	mount = treetest.Root
 	// small is where vmtest -commands puts it: it starts faster than this program.
 	small = "/bin/kubetree"
 	// periodMicros is the kubelet's cpu.cfs_period_us.
@@ -51,9 +52,7 @@ type container struct {
 // outside of a machine that is there for it.
 func pods(t *testing.T) string {
 	t.Helper()
-	if os.Getenv("IN_TEST_MACHINE") == "" {
-		t.Skip("takes long, and a machine of its own: make hints-test")
-	}
+	treetest.Need(t)
 	dir := mount
 	for _, name := range []string{"kubepods", "burstable", "pod1", ""} {
 		if err := os.WriteFile(dir+"/cgroup.subtree_control", []byte("+cpu +memory +pids"), 0); err != nil {

@@ -184,7 +184,7 @@ func machine() string {
 	release := string(bytes.TrimRight(name.Release[:], "\x00"))
 	clock := "clock of the host"
 	if instructionClock() {
-		clock = "instruction clock"
+		clock = InstructionClock
 	}
 	return fmt.Sprintf("Linux %s, %s, %d CPUs, %s", release, runtime.GOARCH, runtime.NumCPU(), clock)
 }

@@ -15,6 +15,10 @@ import (
 	"github.com/slicewatch/slicewatch/agent/hints/quota"
 )
 
+// InstructionClock is in the names of machines whose time does not depend on
+// their host.
+const InstructionClock = "instruction clock"
+
 // Recorded is one window of an experiment as the agent recorded it, so that what
 // it says of the limit can be computed again without a machine.
 type Recorded struct {

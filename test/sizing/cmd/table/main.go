@@ -12,13 +12,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/slicewatch/slicewatch/test/sizing"
 )
 
 func main() {
 	into := flag.String("into", "", "the Markdown file whose table is to be replaced; empty only prints it")
-	records := flag.String("records", "", "the file that the windows' records are to be written to, for TestRecordedWindows; empty writes none")
+	records := flag.String("records", "", "the file for TestRecordedWindows that the windows of machines with the instruction clock are to be written to; empty writes none")
 	flag.Parse()
 	if err := run(*into, *records, os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "table:", err)
@@ -60,5 +62,6 @@ func write(path string, windows []*sizing.Recorded) error {
 	if err != nil {
 		return fmt.Errorf("keep the windows' records: %w", err)
 	}
+	windows = slices.DeleteFunc(windows, func(r *sizing.Recorded) bool { return !strings.Contains(r.Machine, sizing.InstructionClock) })
 	return errors.Join(sizing.WriteRecorded(file, windows), file.Close())
 }
