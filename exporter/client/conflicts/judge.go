@@ -77,18 +77,33 @@ func (f Findings) Scaled(of Workload, resource string) bool {
 //     the amounts stay.
 func Judge(list *exporter.HintList, found Objects) Findings {
 	all := groups(list)
+	known := index(&found)
 	f := Findings{vertical: map[Workload]Vertical{}, scaled: map[Workload][]corev1.ResourceName{}}
 	for _, g := range all {
 		// What a quota demands is held against the LimitRanges, as all else.
-		g.demandedLimits(found.Quotas)
+		g.demandedLimits(found.Quotas, known)
 		g.limitRanges(found.LimitRanges)
 		g.vpas(found.VPAs, f)
 		g.hpas(found.HPAs, f)
 	}
 	for i := range found.Quotas {
-		judgeQuota(&found.Quotas[i], all, &found)
+		judgeQuota(&found.Quotas[i], all, known)
 	}
 	return f
+}
+
+// knownPods are the pods of the namespaces whose pods could be read.
+type knownPods struct {
+	namespaces []string
+	of         map[Workload][]*corev1.Pod
+}
+
+func index(found *Objects) knownPods {
+	k := knownPods{namespaces: found.PodsKnown, of: map[Workload][]*corev1.Pod{}}
+	for _, pod := range found.Pods {
+		k.of[pod.Workload] = append(k.of[pod.Workload], pod.Pod)
+	}
+	return k
 }
 
 // group has all hints of a workload, which several pods may have.

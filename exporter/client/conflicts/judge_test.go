@@ -212,6 +212,7 @@ func quotas(t *testing.T) []scenario {
 	}
 	hard := "hard: {requests.cpu: '2', limits.cpu: '3', memory: 2Gi, limits.memory: 2Gi}"
 	const used = "requests.cpu: 1500m, limits.cpu: 2500m, memory: 1Gi, limits.memory: 1900Mi"
+	none := []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}
 	other := of(hint("db-0", "db", usual, [4]float64{0.1, 0.2, 64, 128}), "StatefulSet", "db")
 	return []scenario{
 		{"three pods of which the agent shows one", pods(t, quota(t, hard, used), 3, app), one()},
@@ -223,7 +224,10 @@ func quotas(t *testing.T) []scenario {
 		{"of other pods", pods(t, quota(t, "hard: {limits.cpu: '1'}, scopes: [Terminating]", "limits.cpu: '1'"), 1, app), one()},
 		{"of best effort, which it is no more", pods(t, quota(t, "hard: {limits.cpu: '1'}, scopes: [BestEffort]", "limits.cpu: '1'"), 1, "containers: [{name: app}]"), one()},
 		{"of its priority class", pods(t, quota(t, "hard: {limits.cpu: '1'}, scopeSelector: {matchExpressions: [{scopeName: PriorityClass, operator: In, values: [high]}]}", "limits.cpu: '1'"), 2, "priorityClassName: high, "+app), one()},
-		{"counts limits, and the hint has none", quota(t, "hard: {limits.cpu: '3'}", "limits.cpu: '1'"), []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}},
+		{"counts limits, and the hint has none", quota(t, "hard: {limits.cpu: '3'}", "limits.cpu: '1'"), none},
+		{"counts limits of other pods, and the hint has none", pods(t, quota(t, "hard: {limits.cpu: '3'}, scopes: [Terminating]", "limits.cpu: '1'"), 1, app), none},
+		{"counts limits of its pods, of which none runs now, and the hint has none", pods(t, quota(t, "hard: {limits.cpu: '3'}, scopes: [NotTerminating]", "limits.cpu: '1'"), 0, app), none},
+		{"counts limits of some pods, of which it is not known, and the hint has none", quota(t, "hard: {limits.cpu: '3'}, scopes: [Terminating]", "limits.cpu: '1'"), none},
 		{"just made", quota(t, "hard: {limits.cpu: '1'}", ""), one()},
 	}
 }

@@ -12,26 +12,31 @@ import (
 )
 
 // demandedLimits gives a limit to hints to have none where a quota counts
-// limits: the API server refuses pods without what their quota counts.
-func (g *group) demandedLimits(quotas []corev1.ResourceQuota) {
+// limits: the API server refuses pods without what their quota counts
+// (enforcePodContainerConstraints in pkg/quota/v1/evaluator/core/pods.go).
+func (g *group) demandedLimits(quotas []corev1.ResourceQuota, known knownPods) {
+	cpu := resources()[0] // of memory no hint takes the limit away
 	for i := range quotas {
 		q := &quotas[i]
-		if _, counted := q.Spec.Hard[corev1.ResourceLimitsCPU]; !counted || q.Namespace != g.Namespace {
+		if _, counted := q.Spec.Hard[corev1.ResourceLimitsCPU]; !counted || q.Namespace != g.Namespace || g.exempt(q, known) {
 			continue
 		}
-		for _, r := range resources() {
-			for _, h := range g.hints {
-				request, now := *r.of(&h.Hint).request, *r.of(&h.Now).limit
-				if !r.removed(h) || request == nil && now == nil {
-					continue
-				}
-				given := larger(request, now)
-				h.NoCPULimit, h.Hint.CPULimitCores = false, new(*given)
-				say(h, codeQuota, r, fmt.Sprintf("ResourceQuota %s counts limits.cpu, so that each container must have a CPU limit: the hint is not to have none but %s.", q.Name, r.spell(*given)),
-					map[string]float64{"given_" + r.unit: *given})
+		for _, h := range g.hints {
+			given := larger(*cpu.of(&h.Hint).request, *cpu.of(&h.Now).limit)
+			if !cpu.removed(h) || given == nil {
+				continue
 			}
+			h.NoCPULimit, h.Hint.CPULimitCores = false, new(*given)
+			say(h, codeQuota, cpu, fmt.Sprintf("ResourceQuota %s counts limits.cpu, so that each container must have a CPU limit: the hint is not to have none but %s.", q.Name, cpu.spell(*given)),
+				map[string]float64{"given_" + cpu.unit: *given})
 		}
 	}
+}
+
+// exempt says whether a quota is known to be of other pods than the workload's.
+func (g *group) exempt(q *corev1.ResourceQuota, known knownPods) bool {
+	pods := known.of[g.Workload]
+	return len(pods) > 0 && !slices.ContainsFunc(pods, func(pod *corev1.Pod) bool { return ofScopes(q, pod) })
 }
 
 // counted is an entry of a quota: what it counts of a resource.
@@ -74,11 +79,11 @@ type growth struct {
 }
 
 // judgeQuota tells of hints that do not fit a quota together.
-func judgeQuota(q *corev1.ResourceQuota, all []*group, found *Objects) {
+func judgeQuota(q *corev1.ResourceQuota, all []*group, known knownPods) {
 	for _, c := range counts(q.Spec.Hard) {
 		hard, _ := quantity(q.Spec.Hard, c.name)
-		used, known := quantity(q.Status.Used, c.name)
-		if !known {
+		used, counted := quantity(q.Status.Used, c.name)
+		if !counted {
 			continue // the quota was made just now
 		}
 		var changes []growth
@@ -87,7 +92,7 @@ func judgeQuota(q *corev1.ResourceQuota, all []*group, found *Objects) {
 			if g.Namespace != q.Namespace {
 				continue
 			}
-			for _, change := range g.growth(&c, q, found) {
+			for _, change := range g.growth(&c, q, known) {
 				total += change.sum
 				changes = append(changes, change)
 			}
@@ -128,7 +133,7 @@ func inPods(n int) string {
 }
 
 // growth returns what each container of the workload adds to a quota's use.
-func (g *group) growth(c *counted, q *corev1.ResourceQuota, found *Objects) []growth {
+func (g *group) growth(c *counted, q *corev1.ResourceQuota, known knownPods) []growth {
 	var all []growth
 	for _, one := range g.containers(c.resource) {
 		hinted, removed, after := one.requestHinted, false, one.request
@@ -143,7 +148,7 @@ func (g *group) growth(c *counted, q *corev1.ResourceQuota, found *Objects) []gr
 			to = *after
 		}
 		change := growth{group: g, container: one.name}
-		for _, now := range g.setNow(c, one.name, q, found) {
+		for _, now := range g.setNow(c, one.name, q, known) {
 			change.pods, change.sum = change.pods+1, change.sum+to-now
 		}
 		if change.pods > 0 {
@@ -156,9 +161,9 @@ func (g *group) growth(c *counted, q *corev1.ResourceQuota, found *Objects) []gr
 
 // setNow returns what each of the workload's pods has set for a container: by the
 // API where it could be read, else by what the agents say.
-func (g *group) setNow(c *counted, container string, q *corev1.ResourceQuota, found *Objects) []float64 {
+func (g *group) setNow(c *counted, container string, q *corev1.ResourceQuota, known knownPods) []float64 {
 	var now []float64
-	if !slices.Contains(found.PodsKnown, g.Namespace) {
+	if !slices.Contains(known.namespaces, g.Namespace) {
 		for _, h := range g.hints {
 			if h.Container == container {
 				now = append(now, c.nowOf(h))
@@ -166,8 +171,8 @@ func (g *group) setNow(c *counted, container string, q *corev1.ResourceQuota, fo
 		}
 		return now
 	}
-	for _, pod := range found.Pods {
-		if pod.Workload != g.Workload || !inScope(q, pod.Pod) {
+	for _, pod := range known.of[g.Workload] {
+		if !inScope(q, pod) {
 			continue
 		}
 		for _, spec := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {

@@ -14,6 +14,11 @@ func inScope(q *corev1.ResourceQuota, pod *corev1.Pod) bool {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return false
 	}
+	return ofScopes(q, pod)
+}
+
+// ofScopes says whether a quota is of pods like this one, which may be done.
+func ofScopes(q *corev1.ResourceQuota, pod *corev1.Pod) bool {
 	selectors := []corev1.ScopedResourceSelectorRequirement{}
 	for _, scope := range q.Spec.Scopes {
 		selectors = append(selectors, corev1.ScopedResourceSelectorRequirement{ScopeName: scope, Operator: corev1.ScopeSelectorOpExists})
