@@ -89,7 +89,8 @@ func TestWriteHintsOfCluster(t *testing.T) {
 			ScaleTargetRef: target("Deployment", "web"), Metrics: []autoscalingv2.MetricSpec{{Type: autoscalingv2.ResourceMetricSourceType, Resource: &cpu}},
 		}}},
 		VPAs: []vpav1.VerticalPodAutoscaler{{ObjectMeta: in, Spec: vpav1.VerticalPodAutoscalerSpec{
-			TargetRef: &autoscalingv1.CrossVersionObjectReference{Kind: "CronJob", Name: "report"}, UpdatePolicy: &vpav1.PodUpdatePolicy{UpdateMode: new(vpav1.UpdateModeInitial)},
+			TargetRef: &autoscalingv1.CrossVersionObjectReference{Kind: "CronJob", Name: "report"}, UpdatePolicy: &vpav1.PodUpdatePolicy{UpdateMode: new(vpav1.UpdateModeInitial), MinReplicas: new(int32(2))},
+			ResourcePolicy: &vpav1.PodResourcePolicy{ContainerPolicies: []vpav1.ContainerResourcePolicy{{ContainerName: "other", Mode: new(vpav1.ContainerScalingModeOff)}}},
 		}}},
 		LimitRanges: []corev1.LimitRange{{ObjectMeta: in, Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{
 			Type: corev1.LimitTypeContainer, Max: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m")},
@@ -171,7 +172,7 @@ func TestPatchOfAPod(t *testing.T) {
 }
 
 // Two pods of a workload may follow two policies while one of them is rolled out.
-func TestPatchOfTwoPolicies(t *testing.T) {
+func TestTwoPolicies(t *testing.T) {
 	at := time.Now()
 	var list exporter.HintList
 	for i, hint := range []exporter.Resources{{CPURequestCores: number(0.6)}, {CPURequestCores: number(0.2), CPULimitCores: number(0.4)}} {
@@ -179,12 +180,14 @@ func TestPatchOfTwoPolicies(t *testing.T) {
 			Namespace: "shop", Pod: []string{"web-0", "web-1"}[i], WorkloadKind: "Deployment", Workload: "web", Container: "app", Hint: hint, NoCPULimit: i == 0, Published: &at,
 		})
 	}
-	var b bytes.Buffer
-	if err := WriteHints(&b, &list, Patch, conflicts.Findings{}); err != nil {
-		t.Fatal(err)
-	}
-	if got := b.String(); strings.Count(got, "cpu: 600m") != 2 {
-		t.Errorf("a request above its limit:\n%s", got)
+	for _, form := range []string{Patch, VPA} {
+		var b bytes.Buffer
+		if err := WriteHints(&b, &list, form, conflicts.Findings{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.String(); strings.Count(got, "cpu: 600m") != 2 {
+			t.Errorf("%s: a request above its limit:\n%s", form, got)
+		}
 	}
 }
 

@@ -40,7 +40,22 @@ func workloads(list *exporter.HintList) []workload {
 		}
 		all[len(all)-1].add(h)
 	}
+	for i := range all {
+		for j := range all[i].containers {
+			raiseLimits(&all[i].containers[j].Hint)
+		}
+	}
 	return all
+}
+
+// raiseLimits brings together the request of one pod and the limit of another that
+// is below it: one of them was to have no limit.
+func raiseLimits(r *exporter.Resources) {
+	for _, pair := range [][2]**float64{{&r.CPURequestCores, &r.CPULimitCores}, {&r.MemoryRequestBytes, &r.MemoryLimitBytes}} {
+		if request, limit := *pair[0], *pair[1]; request != nil && limit != nil && *request > *limit {
+			*pair[1] = request
+		}
+	}
 }
 
 func (w *workload) key() conflicts.Workload {
@@ -140,8 +155,6 @@ func resources(h *exporter.ContainerHint) resourcesPatch {
 			return // the limit that stays would be below it
 		case request == nil && limit != nil && requestNow != nil && *requestNow > *limit:
 			return
-		case request != nil && limit != nil && *request > *limit:
-			limit = request // of two pods, one of which was to have no limit
 		}
 		if request != nil {
 			text := spell(*request)

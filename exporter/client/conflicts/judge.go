@@ -52,9 +52,6 @@ type Findings struct {
 	scaled   map[Workload][]corev1.ResourceName
 }
 
-// Vertical is a VerticalPodAutoscaler that targets a workload already.
-type Vertical struct{ Name, Mode string }
-
 // Vertical returns the VerticalPodAutoscaler of a workload.
 func (f Findings) Vertical(of Workload) (v Vertical, ok bool) {
 	v, ok = f.vertical[of]

@@ -21,7 +21,7 @@ func (g *group) vpas(all []vpav1.VerticalPodAutoscaler, f Findings) {
 		if p := v.Spec.UpdatePolicy; p != nil && p.UpdateMode != nil {
 			mode = *p.UpdateMode
 		}
-		f.vertical[g.Workload] = Vertical{Name: v.Name, Mode: string(mode)}
+		f.vertical[g.Workload] = Vertical{Name: v.Name, vpa: v}
 		if mode == vpav1.UpdateModeOff {
 			continue // it only recommends
 		}
@@ -37,8 +37,7 @@ func (g *group) vpas(all []vpav1.VerticalPodAutoscaler, f Findings) {
 
 func (g *group) vpa(v *vpav1.VerticalPodAutoscaler, mode vpav1.UpdateMode, r *resource, c *container) {
 	policy := policyOf(v, c.name)
-	if policy.Mode != nil && *policy.Mode == vpav1.ContainerScalingModeOff ||
-		policy.ControlledResources != nil && !slices.Contains(*policy.ControlledResources, r.name) {
+	if !controls(&policy, r) {
 		return
 	}
 	sets := "the " + r.word + " request of this container, and its limit in proportion"
@@ -68,6 +67,12 @@ func (g *group) vpa(v *vpav1.VerticalPodAutoscaler, mode vpav1.UpdateMode, r *re
 	text := fmt.Sprintf("VerticalPodAutoscaler %s (updateMode %s) sets %s%s: the hint's %s would not stay. Do not apply both: take the container out of it (mode: \"Off\" in its containerPolicies), or give it the bounds of -o vpa.",
 		v.Name, mode, sets, aim, hinted)
 	g.say(c.name, codeVPA, r, text, evidence)
+}
+
+// controls says whether an autoscaler sets a resource of the containers of a policy.
+func controls(policy *vpav1.ContainerResourcePolicy, r *resource) bool {
+	return (policy.Mode == nil || *policy.Mode != vpav1.ContainerScalingModeOff) &&
+		(policy.ControlledResources == nil || slices.Contains(*policy.ControlledResources, r.name))
 }
 
 // policyOf returns the policy of a container: its own, else that of all others.
