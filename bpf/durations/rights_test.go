@@ -75,6 +75,20 @@ func TestWithoutRights(t *testing.T) {
 	}
 }
 
+// paranoia returns kernel.perf_event_paranoid.
+func paranoia(t *testing.T) int {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/kernel/perf_event_paranoid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	level, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return level
+}
+
 // BPF and PERFMON are all that is needed where the kernel has trampolines. Where
 // it has not, perf_event_paranoid decides over the probes; what is left then is
 // the limits, of containers without memory.high.
@@ -85,12 +99,8 @@ func TestWithBPFAndPerfmon(t *testing.T) {
 	if throttle.Err == nil && stall.Err == nil {
 		return
 	}
-	text, err := os.ReadFile("/proc/sys/kernel/perf_event_paranoid")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if level, err := strconv.Atoi(strings.TrimSpace(string(text))); err != nil || level < 3 {
-		t.Errorf("perf_event_paranoid is %s (%v): nothing keeps the probes away", text, err)
+	if level := paranoia(t); level < 3 {
+		t.Errorf("perf_event_paranoid is %d: nothing keeps the probes away", level)
 	}
 	if throttle.Up() || reasonOf(throttle.Err) != bpf.Paranoid || !stall.Up() || reasonOf(stall.Err) != bpf.Paranoid {
 		t.Errorf("throttle %q, %v; stall %q, %v", throttle.How, throttle.Err, stall.How, stall.Err)
