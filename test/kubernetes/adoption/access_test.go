@@ -190,40 +190,75 @@ func (s *stage) checkTokens(t *testing.T, agent, health *reader) {
 	}
 }
 
+// outage is a time without the API server.
+type outage struct {
+	*stage
+	lasts bool
+	// token has a permission that was given at the latest when answered says;
+	// fresh is as good, and the agent has not seen it.
+	token, fresh string
+	answered     time.Time
+}
+
+// begin gives a token a permission and stops the API server. It returns how old
+// the permission was when it was used without that, and what came of it.
+func (o *outage) begin(t *testing.T, agent *reader) (age time.Duration, err error) {
+	t.Helper()
+	var asked time.Time
+	o.token = o.stage.token(t, "prometheus", audience)
+	await(t, "the agent to let its reader in", func(ctx context.Context) error {
+		asked = time.Now()
+		return agent.is(ctx, "/metrics", o.token, http.StatusOK)
+	})
+	o.answered = time.Now()
+	o.fresh = o.stage.token(t, "prometheus", audience)
+	if err := o.Plane.StopAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o.lasts = true
+	err = agent.is(t.Context(), "/metrics", o.token, http.StatusOK)
+	return time.Since(asked), err
+}
+
+func (o *outage) end(t *testing.T) {
+	t.Helper()
+	if !o.lasts {
+		return
+	}
+	o.lasts = false
+	if err := errors.Join(o.Plane.StartAPIServer(), o.Plane.AwaitAPIServer(context.WithoutCancel(t.Context()))); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // checkWithoutAPIServer holds that a permission outlives the API server by the
 // cache time at most, and that health does not depend on it.
 func (s *stage) checkWithoutAPIServer(t *testing.T, agent, health *reader) {
-	token := s.token(t, "prometheus", audience)
-	asked := time.Now()
-	if err := agent.is(t.Context(), "/metrics", token, http.StatusOK); err != nil {
-		t.Fatal(err)
-	}
-	answered := time.Now()
-	fresh := s.token(t, "prometheus", audience)
-	if err := s.Plane.StopAPIServer(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	restarted := false
-	restart := func() {
-		if restarted {
-			return
+	o := &outage{stage: s}
+	t.Cleanup(func() { o.end(t) })
+	// On a busy machine the API server may take longer to stop than the
+	// permission lasts, which would show nothing.
+	const tries = 3
+	for try := 1; ; try++ {
+		age, err := o.begin(t, agent)
+		if age <= cacheTime {
+			if err != nil {
+				t.Errorf("%s after the permission, which holds for %s: %v", age, cacheTime, err)
+			}
+			break
 		}
-		restarted = true
-		if err := errors.Join(s.Plane.StartAPIServer(), s.Plane.AwaitAPIServer(context.WithoutCancel(t.Context()))); err != nil {
-			t.Fatal(err)
+		t.Logf("too slow to see that a permission is remembered: %s since it was given (%v)", age, err)
+		if try == tries {
+			t.Errorf("in %d tries no permission could be used within %s without the API server: whether it outlives that is not known", tries, cacheTime)
+			break
 		}
+		o.end(t)
 	}
-	t.Cleanup(restart)
-	if err := agent.is(t.Context(), "/metrics", token, http.StatusOK); time.Since(asked) > cacheTime {
-		t.Logf("too slow to see that a permission is remembered: %s since it was given (%v)", time.Since(asked), err)
-	} else if err != nil {
-		t.Errorf("%s after the permission, which holds for %s: %v", time.Since(asked), cacheTime, err)
-	}
-	if err := agent.is(t.Context(), "/metrics", fresh, http.StatusServiceUnavailable); err != nil {
+	if err := agent.is(t.Context(), "/metrics", o.fresh, http.StatusServiceUnavailable); err != nil {
 		t.Errorf("a token that was never seen: %v", err)
 	}
-	time.Sleep(time.Until(answered.Add(cacheTime + time.Second)))
-	if err := agent.is(t.Context(), "/metrics", token, http.StatusServiceUnavailable); err != nil {
+	time.Sleep(time.Until(o.answered.Add(cacheTime + time.Second)))
+	if err := agent.is(t.Context(), "/metrics", o.token, http.StatusServiceUnavailable); err != nil {
 		t.Errorf("after the cache time: %v", err)
 	}
 	for _, path := range []string{"/-/healthy", "/-/ready"} {
@@ -231,8 +266,8 @@ func (s *stage) checkWithoutAPIServer(t *testing.T, agent, health *reader) {
 			t.Errorf("without the API server: %v", err)
 		}
 	}
-	restart()
+	o.end(t)
 	await(t, "the agent to let its reader in again", func(ctx context.Context) error {
-		return agent.is(ctx, "/metrics", token, http.StatusOK)
+		return agent.is(ctx, "/metrics", o.token, http.StatusOK)
 	})
 }

@@ -32,17 +32,19 @@ const serverName = release + "." + release + ".svc"
 const webConfig = `tls_server_config: {cert_file: tls.crt, key_file: tls.key}
 `
 
-// secure is what the agent's port is protected by.
-const secure = `
+// secure returns the values that the agent's port is protected by.
+func secure() string {
+	return fmt.Sprintf(`
 web:
   auth: kubernetes
-  audiences: [` + audience + `]
-  cacheTime: 40s
+  audiences: [%s]
+  cacheTime: %s
   configSecret: slicewatch-web
   scheme: https
 rbac:
-  readers: [{name: prometheus, namespace: ` + monitoring + `}]
-`
+  readers: [{name: prometheus, namespace: %s}]
+`, audience, cacheTime, monitoring)
+}
 
 // healthPort is the chart's default with a configSecret.
 const healthPort = 9780
@@ -57,7 +59,7 @@ func TestAdoption(t *testing.T) {
 	s.importImage(t)
 	authority, client := s.makeCertificate(t)
 	values := filepath.Join(t.TempDir(), "values.yaml")
-	if err := os.WriteFile(values, []byte(secure), 0o600); err != nil {
+	if err := os.WriteFile(values, []byte(secure()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	pod := s.install(t, "--values", values)
