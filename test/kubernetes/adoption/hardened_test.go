@@ -61,7 +61,6 @@ func TestHardened(t *testing.T) {
 		})
 	})
 	t.Run("uninstall", s.checkUninstall)
-	s.kubectl(t, "delete", "namespace", troubled, release, "--ignore-not-found", "--wait=false")
 }
 
 // checkRights looks at what the kernel gives the process.

@@ -45,7 +45,8 @@ type stage struct {
 	root, helm, tag string
 }
 
-// open returns the running cluster without any agent on it.
+// open returns the running cluster without any agent on it. What the test makes
+// there is gone after it.
 func open(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{helm: os.Getenv(HelmEnv)}
@@ -69,8 +70,25 @@ func open(t *testing.T) *stage {
 		t.Fatalf("needs the image: make image (%v)", err)
 	}
 	s.tag = strings.TrimSpace(string(tag))
+	t.Cleanup(func() { s.leave(t) })
 	s.clear(t)
 	return s
+}
+
+// leave takes away what a test made, also one that failed, and waits for it: the
+// next begins with the same names.
+func (s *stage) leave(t *testing.T) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context()) // it has ended with the test
+	// Before its namespace: with that Helm's own notes would go, and what is in
+	// no namespace would stay.
+	if err := s.removeRelease(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := s.Kubectl(ctx, nil, t.Output(), "delete", "namespace", troubled, monitoring, release,
+		"--ignore-not-found", "--wait", "--timeout="+patience.String()); err != nil {
+		t.Errorf("delete the test's namespaces: %v", err)
+	}
 }
 
 // clear takes away agents that are there already.
@@ -78,10 +96,8 @@ func (s *stage) clear(t *testing.T) {
 	t.Helper()
 	overlay := filepath.Join(s.root, "test/kubernetes/install/overlay")
 	s.kubectl(t, "delete", "--kustomize", overlay, "--ignore-not-found", "--wait", "--timeout=5m")
-	if output, err := s.runHelm(t.Context(), "list", "--all-namespaces", "--short"); err != nil {
+	if err := s.removeRelease(t.Context()); err != nil {
 		t.Fatal(err)
-	} else if strings.Contains(output, release) {
-		s.uninstall(t)
 	}
 	s.makeNamespace(t, release, map[string]string{"pod-security.kubernetes.io/enforce": "privileged"})
 }
@@ -101,6 +117,13 @@ func (s *stage) makeNamespace(t *testing.T, name string, labels map[string]strin
 		_, err := s.API.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
 		if err != nil && !apierrors.IsAlreadyExists(err) {
 			return err
+		}
+		there, err := s.API.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if there.Status.Phase == corev1.NamespaceTerminating {
+			return errors.New("one of that name is still being deleted")
 		}
 		_, err = s.API.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
 		return err
@@ -187,6 +210,15 @@ func (s *stage) uninstall(t *testing.T) {
 	if _, err := s.runHelm(t.Context(), "uninstall", release, "--namespace", release); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// removeRelease uninstalls the release if there is one.
+func (s *stage) removeRelease(ctx context.Context) error {
+	output, err := s.runHelm(ctx, "list", "--all-namespaces", "--short")
+	if err == nil && strings.Contains(output, release) {
+		_, err = s.runHelm(ctx, "uninstall", release, "--namespace", release)
+	}
+	return err
 }
 
 // startTroubles starts a pod that is killed again and again and one that wants
