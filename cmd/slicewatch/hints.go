@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -24,6 +25,13 @@ type hintsOptions struct {
 	withCluster, urlGiven bool
 	cluster               cluster.Config
 	agents                cluster.Agents
+	// clusterFlags are those that say how --cluster reads.
+	clusterFlags []givenFlag
+}
+
+type givenFlag struct {
+	name  string
+	given bool
 }
 
 func hintsCommand(app *kingpin.Application) subcommand {
@@ -39,14 +47,18 @@ func hintsCommand(app *kingpin.Application) subcommand {
 	clause.Flag("context", "With --cluster: the context of the kubeconfig; else its current one.").StringVar(&o.cluster.Context)
 	clause.Flag("agent-namespace", "With --cluster: the namespace that the agents are in; else any.").StringVar(&o.agents.Namespace)
 	clause.Flag("agent-selector", "With --cluster: the labels of the agents' pods.").Default(cluster.Selector).StringVar(&o.agents.Selector)
+	o.clusterFlags = []givenFlag{{name: "agent-namespace"}, {name: "agent-selector"}, {name: "context"}, {name: "kubeconfig"}}
+	for i := range o.clusterFlags {
+		clause.GetFlag(o.clusterFlags[i].name).IsSetByUser(&o.clusterFlags[i].given)
+	}
 	return subcommand{clause: clause, run: o.run}
 }
 
 func (o *hintsOptions) run(ctx context.Context, in invocation) int {
 	if !o.withCluster {
-		for name, value := range map[string]string{"kubeconfig": o.cluster.Kubeconfig, "context": o.cluster.Context, "agent-namespace": o.agents.Namespace} {
-			if value != "" {
-				fmt.Fprintf(in.stderr, "slicewatch: --%s says how --cluster reads: give that as well\n", name)
+		for _, flag := range o.clusterFlags {
+			if flag.given {
+				fmt.Fprintf(in.stderr, "slicewatch: --%s says how --cluster reads: give that as well\n", flag.name)
 				return exitUsage
 			}
 		}
@@ -56,11 +68,23 @@ func (o *hintsOptions) run(ctx context.Context, in invocation) int {
 		}
 		return report(in.stderr, client.WriteHints(in.stdout, list, o.output, conflicts.Findings{}))
 	}
-	list, found, err := o.askCluster(ctx, in)
+	answer, err := o.askCluster(ctx, in)
 	if err != nil {
 		return report(in.stderr, err)
 	}
-	return report(in.stderr, client.WriteHints(in.stdout, list, o.output, found))
+	if err := client.WriteHints(in.stdout, answer.list, o.output, answer.found); err != nil {
+		return report(in.stderr, err)
+	}
+	return report(in.stderr, withoutAnswers(answer.failed))
+}
+
+// withoutAnswers is an error where agents did not answer: of the pods of a workload
+// the one that needs most decides, and it may be on one of their nodes.
+func withoutAnswers(failed []error) error {
+	if len(failed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("these hints are not of all nodes, where pods may need more; do not apply them before all agents answer:\n%w", errors.Join(failed...))
 }
 
 func (o *hintsOptions) askAgent(ctx context.Context) (*exporter.HintList, error) {
@@ -71,39 +95,42 @@ func (o *hintsOptions) askAgent(ctx context.Context) (*exporter.HintList, error)
 	return asks.Hints(ctx, o.query)
 }
 
+// clusterAnswer is what was found out in a cluster.
+type clusterAnswer struct {
+	list  *exporter.HintList
+	found conflicts.Findings
+	// failed has an error for each agent that did not answer.
+	failed []error
+}
+
 // askCluster returns hints and what the cluster has against them. What could not
-// be read is told, and done without.
-func (o *hintsOptions) askCluster(ctx context.Context, in invocation) (*exporter.HintList, conflicts.Findings, error) {
-	var none conflicts.Findings
+// be read of it is told, and done without.
+func (o *hintsOptions) askCluster(ctx context.Context, in invocation) (a clusterAnswer, err error) {
 	c, err := cluster.Connect(o.cluster)
 	if err != nil {
-		return nil, none, err
+		return a, err
 	}
-	var list *exporter.HintList
 	if o.urlGiven {
-		list, err = o.askAgent(ctx)
+		a.list, err = o.askAgent(ctx)
 	} else {
-		var failed []error
-		list, failed, err = c.Hints(ctx, o.agents, o.query)
-		for _, one := range failed {
-			fmt.Fprintf(in.stderr, "slicewatch: without its hints: %v\n", one)
-		}
+		a.list, a.failed, err = c.Hints(ctx, o.agents, o.query)
 	}
 	if err != nil {
-		return nil, none, err
+		return a, err
 	}
 	var namespaces []string
-	for i := range list.Hints {
-		if name := list.Hints[i].Namespace; !slices.Contains(namespaces, name) {
+	for i := range a.list.Hints {
+		if name := a.list.Hints[i].Namespace; !slices.Contains(namespaces, name) {
 			namespaces = append(namespaces, name)
 		}
 	}
 	objects, missing, err := c.Objects(ctx, namespaces)
 	if err != nil {
-		return nil, none, err
+		return a, err
 	}
 	for _, one := range missing {
 		fmt.Fprintf(in.stderr, "slicewatch: %s\n", one)
 	}
-	return list, conflicts.Judge(list, objects), nil
+	a.found = conflicts.Judge(a.list, objects)
+	return a, nil
 }

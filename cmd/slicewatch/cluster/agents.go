@@ -13,8 +13,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,24 +44,16 @@ func (c *Cluster) Hints(ctx context.Context, where Agents, query client.HintQuer
 		return nil, nil, err
 	}
 	answers, failed := make([]*exporter.HintList, len(pods)), make([]error, len(pods))
-	group, groupContext := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
-	var denied sync.Once
+	var asking sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
 	for i := range pods {
-		group.Go(func() error {
-			answers[i], failed[i] = c.ask(groupContext, &pods[i], query)
-			if refusedByAPIServer(failed[i]) {
-				// It is the same for all agents: said once.
-				was := failed[i]
-				failed[i] = nil
-				denied.Do(func() { failed[i] = was })
-			}
-			return nil
+		slots <- struct{}{}
+		asking.Go(func() {
+			answers[i], failed[i] = c.ask(ctx, &pods[i], query)
+			<-slots
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return nil, nil, err
-	}
+	asking.Wait()
 	all := &exporter.HintList{Hints: []exporter.ContainerHint{}}
 	answered := false
 	for _, one := range answers {
@@ -76,11 +66,30 @@ func (c *Cluster) Hints(ctx context.Context, where Agents, query client.HintQuer
 		answered = true
 		all.Hints = append(all.Hints, one.Hints...)
 	}
-	failed = slices.DeleteFunc(failed, func(err error) bool { return err == nil })
+	failed = each(failed)
 	if !answered {
 		return nil, nil, fmt.Errorf("no agent of %d answers: %w", len(pods), errors.Join(failed[:min(3, len(failed))]...))
 	}
 	return all, failed, nil
+}
+
+// each returns the errors that there are, of which a right that is missing in a
+// namespace is one however many agents are there.
+func each(failed []error) []error {
+	var all []error
+	denied := map[string]bool{}
+	for _, err := range failed {
+		if refused := new(deniedError); errors.As(err, &refused) {
+			if denied[refused.Error()] {
+				continue
+			}
+			denied[refused.Error()] = true
+		}
+		if err != nil {
+			all = append(all, err)
+		}
+	}
+	return all
 }
 
 // agents returns the agents' pods that run.
@@ -131,10 +140,12 @@ func (c *Cluster) ask(ctx context.Context, pod *corev1.Pod, query client.HintQue
 	case apierrors.IsUnauthorized(err):
 		return nil, fmt.Errorf("%s wants to know who asks, which the API server does not pass on: "+
 			"kubectl port-forward to it and ask by --url and --token-file", name)
-	case apierrors.IsForbidden(err):
+	case apierrors.IsForbidden(err) && !byAgent(err):
 		return nil, &deniedError{Missing{Resource: "pods/proxy", Verb: "get", Namespaces: []string{pod.Namespace}, Without: "the agents cannot be asked through the API server"}}
-	case apierrors.IsNotFound(err):
+	case apierrors.IsNotFound(err) && byAgent(err):
 		return nil, fmt.Errorf("%s has no hints: it is an older slicewatch", name)
+	case apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("%s has just gone: ask again", name)
 	case err != nil:
 		return nil, fmt.Errorf("ask %s through the API server: %w%s", name, err, said(err))
 	}
@@ -146,19 +157,28 @@ func (c *Cluster) ask(ctx context.Context, pod *corev1.Pod, query client.HintQue
 	return &list, nil
 }
 
-// said is what was answered where that is no Status of the API server: it keeps
-// the agent's own words apart.
+// byAgent says whether an agent answered, not the API server, which answers a Status.
+func byAgent(err error) bool { return len(agentCauses(err)) > 0 }
+
+// said is what an agent answered, as far as that is text: it keeps its own words apart.
 func said(err error) string {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) || status.Status().Details == nil {
-		return ""
-	}
-	for _, cause := range status.Status().Details.Causes {
-		if cause.Type == metav1.CauseTypeUnexpectedServerResponse && cause.Message != "unknown" {
+	for _, cause := range agentCauses(err) {
+		if cause.Message != "unknown" {
 			return ": " + strings.TrimSpace(cause.Message)
 		}
 	}
 	return ""
+}
+
+// agentCauses are those by which client-go tells of an answer that is no Status.
+func agentCauses(err error) []metav1.StatusCause {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(status.Status().Details.Causes), func(cause metav1.StatusCause) bool {
+		return cause.Type != metav1.CauseTypeUnexpectedServerResponse
+	})
 }
 
 // deniedError is a right that the user lacks, for all agents of a namespace alike.
@@ -166,11 +186,6 @@ type deniedError struct{ missing Missing }
 
 // Error names the rule that is missing.
 func (e *deniedError) Error() string { return e.missing.String() }
-
-func refusedByAPIServer(err error) bool {
-	denied := new(deniedError)
-	return errors.As(err, &denied)
-}
 
 // address returns how the agent of a pod serves: its own port, and TLS where its
 // annotations for Prometheus say so.

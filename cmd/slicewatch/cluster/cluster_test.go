@@ -247,6 +247,24 @@ func TestHints(t *testing.T) {
 	}
 }
 
+// A right that is missing is told once for each namespace.
+func TestHintsWithoutRights(t *testing.T) {
+	a := newAPIServer(t)
+	in := func(namespace, name string) string {
+		return strings.ReplaceAll(agentPod(name, "node-"+name, ""), "monitoring", namespace)
+	}
+	a.lists["/api/v1/pods"] = strings.Join([]string{in("one", "a"), in("one", "b"), in("two", "c"), in("two", "d"), in("three", "e")}, "\n")
+	a.denied = []string{"/namespaces/one/pods/http", "/namespaces/two/pods/http"}
+	a.agents["/api/v1/namespaces/three/pods/http:e:9779/proxy/api/v1/hints"] = answer(t, time.Now(), "web-e")
+	list, failed, err := a.connect(t).Hints(t.Context(), Agents{Selector: Selector}, client.HintQuery{})
+	if err != nil || len(list.Hints) != 1 {
+		t.Fatalf("got %v, %v", list, err)
+	}
+	if len(failed) != 2 || !strings.Contains(failed[0].Error(), "pods/proxy in one") || !strings.Contains(failed[1].Error(), "pods/proxy in two") {
+		t.Errorf("failed: %v", failed)
+	}
+}
+
 func TestHintsFails(t *testing.T) {
 	const proxied = "/api/v1/namespaces/monitoring/pods/http:sw-a:9779/proxy/api/v1/hints"
 	for name, test := range map[string]struct {
@@ -262,7 +280,9 @@ func TestHintsFails(t *testing.T) {
 			func(a *apiServer) { a.status[proxied] = http.StatusUnauthorized }, "", "ask by --url and --token-file",
 		},
 		"the agent says what is wrong": {func(a *apiServer) { a.status[proxied] = http.StatusTeapot }, "", "not by the API server"},
-		"an older agent":               {func(*apiServer) {}, "", "it is an older slicewatch"},
+		"an older agent":               {func(a *apiServer) { a.status[proxied] = http.StatusNotFound }, "", "it is an older slicewatch"},
+		"a pod that has gone":          {func(*apiServer) {}, "", "agent sw-a on node-a has just gone"},
+		"the agent refuses":            {func(a *apiServer) { a.status[proxied] = http.StatusForbidden }, "", "not by the API server"},
 		"not a slicewatch":             {func(a *apiServer) { a.agents[proxied] = "<html>" }, "", "does not answer as slicewatch does"},
 	} {
 		t.Run(name, func(t *testing.T) {
