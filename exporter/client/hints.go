@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -114,9 +113,9 @@ func withSentences(table string, list *exporter.HintList) string {
 }
 
 func hintCells(h *exporter.ContainerHint) []string {
-	limit := change(h.Now.CPULimitCores, h.Hint.CPULimitCores, spellCores)
+	limit := change(h.Now.CPULimitCores, h.Hint.CPULimitCores, conflicts.SpellCores)
 	if h.NoCPULimit && h.Now.CPULimitCores != nil {
-		limit = spellCores(*h.Now.CPULimitCores) + " -> none"
+		limit = conflicts.SpellCores(*h.Now.CPULimitCores) + " -> none"
 	}
 	confidence := "-"
 	if h.Published != nil {
@@ -127,9 +126,9 @@ func hintCells(h *exporter.ContainerHint) []string {
 	}
 	return []string{
 		dash(h.Namespace), dash(h.Pod), dash(h.Container),
-		change(h.Now.CPURequestCores, h.Hint.CPURequestCores, spellCores), limit,
-		change(h.Now.MemoryRequestBytes, h.Hint.MemoryRequestBytes, spellBytes),
-		change(h.Now.MemoryLimitBytes, h.Hint.MemoryLimitBytes, spellBytes), confidence,
+		change(h.Now.CPURequestCores, h.Hint.CPURequestCores, conflicts.SpellCores), limit,
+		change(h.Now.MemoryRequestBytes, h.Hint.MemoryRequestBytes, conflicts.SpellBytes),
+		change(h.Now.MemoryLimitBytes, h.Hint.MemoryLimitBytes, conflicts.SpellBytes), confidence,
 	}
 }
 
@@ -156,29 +155,6 @@ func reasonCodes(h *exporter.ContainerHint) string {
 		}
 	}
 	return dash(strings.Join(codes, ","))
-}
-
-// spellCores spells an amount of CPU as Kubernetes' canonical form has it.
-func spellCores(v float64) string {
-	millis := int64(math.Round(v * 1000))
-	if millis%1000 == 0 {
-		return strconv.FormatInt(millis/1000, 10)
-	}
-	return strconv.FormatInt(millis, 10) + "m"
-}
-
-// spellBytes spells an amount of memory without rounding it.
-func spellBytes(v float64) string {
-	n := int64(math.Ceil(v))
-	for _, unit := range []struct {
-		size int64
-		name string
-	}{{1 << 30, "Gi"}, {1 << 20, "Mi"}, {1 << 10, "Ki"}} {
-		if n > 0 && n%unit.size == 0 {
-			return strconv.FormatInt(n/unit.size, 10) + unit.name
-		}
-	}
-	return strconv.FormatInt(n, 10)
 }
 
 // sidecar is the type of containers that stand in initContainers.

@@ -190,14 +190,3 @@ func TestTwoPolicies(t *testing.T) {
 		}
 	}
 }
-
-func TestSpelling(t *testing.T) {
-	for got, want := range map[string]string{
-		spellCores(0.21): "210m", spellCores(2): "2", spellCores(0.01): "10m",
-		spellBytes(144 * mi): "144Mi", spellBytes(1024 * mi): "1Gi", spellBytes(1040 * mi): "1040Mi", spellBytes(100.5): "101",
-	} {
-		if got != want {
-			t.Errorf("got %s, want %s", got, want)
-		}
-	}
-}

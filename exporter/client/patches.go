@@ -168,8 +168,8 @@ func resources(h *exporter.ContainerHint) resourcesPatch {
 			p.Limits[name] = nil
 		}
 	}
-	set("cpu", h.Hint.CPURequestCores, h.Hint.CPULimitCores, h.Now.CPURequestCores, h.Now.CPULimitCores, h.NoCPULimit, spellCores)
-	set("memory", h.Hint.MemoryRequestBytes, h.Hint.MemoryLimitBytes, h.Now.MemoryRequestBytes, h.Now.MemoryLimitBytes, false, spellBytes)
+	set("cpu", h.Hint.CPURequestCores, h.Hint.CPULimitCores, h.Now.CPURequestCores, h.Now.CPULimitCores, h.NoCPULimit, conflicts.SpellCores)
+	set("memory", h.Hint.MemoryRequestBytes, h.Hint.MemoryLimitBytes, h.Now.MemoryRequestBytes, h.Now.MemoryLimitBytes, false, conflicts.SpellBytes)
 	return p
 }
 

@@ -4,6 +4,7 @@ package client
 
 import (
 	"github.com/slicewatch/slicewatch/exporter"
+	"github.com/slicewatch/slicewatch/exporter/client/conflicts"
 )
 
 // resizable says why a pod without a controller cannot be resized as its hints
@@ -16,8 +17,8 @@ func (w *workload) resizable() (why string) {
 	equal := true // all requests are the limits, which makes a pod Guaranteed
 	for i := range w.containers {
 		c := &w.containers[i]
-		equal = equal && same(after(c.Hint.CPURequestCores, c.Now.CPURequestCores), after(c.Hint.CPULimitCores, c.Now.CPULimitCores)) &&
-			same(after(c.Hint.MemoryRequestBytes, c.Now.MemoryRequestBytes), after(c.Hint.MemoryLimitBytes, c.Now.MemoryLimitBytes))
+		equal = equal && spelledAlike(after(c.Hint.CPURequestCores, c.Now.CPURequestCores), after(c.Hint.CPULimitCores, c.Now.CPULimitCores), conflicts.SpellCores) &&
+			spelledAlike(after(c.Hint.MemoryRequestBytes, c.Now.MemoryRequestBytes), after(c.Hint.MemoryLimitBytes, c.Now.MemoryLimitBytes), conflicts.SpellBytes)
 	}
 	qos := w.containers[0].QoS
 	if qos == "guaranteed" && equal || qos == "burstable" && !equal {
@@ -33,7 +34,10 @@ func after(hint, now *float64) *float64 {
 	return now
 }
 
-func same(a, b *float64) bool { return a != nil && b != nil && *a == *b }
+// spelledAlike compares a request and a limit as a patch has them.
+func spelledAlike(request, limit *float64, spell func(float64) string) bool {
+	return request != nil && limit != nil && spell(*request) == spell(*limit)
+}
 
 // keepLimits leaves out of a patch that a limit goes away.
 func keepLimits(h exporter.ContainerHint) exporter.ContainerHint {

@@ -155,8 +155,8 @@ func vpaPolicy(h *exporter.ContainerHint, of conflicts.Workload, found conflicts
 			c.MaxAllowed[name] = spell(*limit)
 		}
 	}
-	set("cpu", h.Hint.CPURequestCores, h.Hint.CPULimitCores, spellCores)
-	set("memory", h.Hint.MemoryRequestBytes, h.Hint.MemoryLimitBytes, spellBytes)
+	set("cpu", h.Hint.CPURequestCores, h.Hint.CPULimitCores, conflicts.SpellCores)
+	set("memory", h.Hint.MemoryRequestBytes, h.Hint.MemoryLimitBytes, conflicts.SpellBytes)
 	if len(left) == 1 {
 		c.ControlledResources = left
 	}

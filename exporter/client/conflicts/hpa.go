@@ -123,7 +123,7 @@ func (g *group) hpa(h *autoscalingv2.HorizontalPodAutoscaler, u utilization) {
 	}
 	text := fmt.Sprintf("HorizontalPodAutoscaler %s holds %s use at %s of %s", h.Name, r.word, percent(u.target), whose)
 	evidence := map[string]float64{"target_percent": u.target, "request_now_" + r.unit: before, "request_hinted_" + r.unit: after}
-	aim := func(request float64) string { return r.spell(request * u.target / 100) }
+	aim := func(request float64) string { return r.near(request * u.target / 100) }
 	switch {
 	case stillMissing != "":
 		text += fmt.Sprintf(", which it cannot, as container %s has no request and no hint for one yet.", stillMissing)

@@ -87,15 +87,3 @@ func holds(t *rapid.T, r *resource, item *corev1.LimitRangeItem, h *exporter.Con
 		t.Fatalf("the limit of %s is more than %g x the request of %s", r.spell(limit), ratio, r.spell(request))
 	}
 }
-
-func TestSpelling(t *testing.T) {
-	for got, want := range map[string]string{
-		spellCores(0.21): "210m", spellCores(2): "2", spellCores(-0.3): "-300m",
-		spellBytes(144 * mi): "144Mi", spellBytes(1024 * mi): "1Gi", spellBytes(1040 * mi): "1040Mi", spellBytes(204.8 * mi): "204.8Mi",
-		spellBytes(-512 * mi): "-512Mi", spellBytes(100): "100", spellBytes(12345678901): "11.5Gi", spellBytes(0): "0",
-	} {
-		if got != want {
-			t.Errorf("got %s, want %s", got, want)
-		}
-	}
-}

@@ -121,7 +121,7 @@ func (c *counted) sayExcess(quota string, changes []growth, hard, used, total fl
 		}
 		change.group.say(change.container, codeQuota, c.resource,
 			fmt.Sprintf("ResourceQuota %s has %s of %s, %s of them used. All hints shown add %s (the %s of this container %s in %s): %s too much, pods would be refused; %s.",
-				quota, c.spell(hard), c.name, c.spell(used), c.spell(total), c.word(), c.spell(change.each), inPods(change.pods), c.spell(used+total-hard), fits), evidence)
+				quota, c.spell(hard), c.name, c.spell(used), c.spell(total), c.word(), c.near(change.each), inPods(change.pods), c.spell(used+total-hard), fits), evidence)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -38,8 +37,8 @@ type resource struct {
 // resources returns CPU and memory.
 func resources() []*resource {
 	return []*resource{
-		{name: corev1.ResourceCPU, word: "CPU", unit: "cores", step: 0.01, bounds: []string{"need_cores", "floor_cores", "highest_cores"}, spell: spellCores},
-		{name: corev1.ResourceMemory, word: "memory", unit: "bytes", step: 16 << 20, bounds: []string{"floor_bytes"}, spell: spellBytes},
+		{name: corev1.ResourceCPU, word: "CPU", unit: "cores", step: 0.01, bounds: []string{"need_cores", "floor_cores", "highest_cores"}, spell: SpellCores},
+		{name: corev1.ResourceMemory, word: "memory", unit: "bytes", step: 16 << 20, bounds: []string{"floor_bytes"}, spell: SpellBytes},
 	}
 }
 
@@ -114,37 +113,6 @@ func (r *resource) floor(v float64) float64 {
 func quantity(list corev1.ResourceList, name corev1.ResourceName) (float64, bool) {
 	q, ok := list[name]
 	return q.AsApproximateFloat64(), ok
-}
-
-// spellCores spells an amount of CPU as Kubernetes does: "250m", "2".
-func spellCores(v float64) string {
-	millis := math.Round(v * 1000)
-	if math.Mod(millis, 1000) == 0 {
-		return strconv.FormatFloat(millis/1000, 'f', 0, 64)
-	}
-	return strconv.FormatFloat(millis, 'f', 0, 64) + "m"
-}
-
-// spellBytes spells an amount of memory in the largest unit that it is a whole
-// number of, at most with two digits after the point: "512Mi", "1.17Gi".
-func spellBytes(v float64) string {
-	sign := ""
-	if v < 0 {
-		sign, v = "-", -v
-	}
-	unit, size := "", 1.0
-	for _, next := range []string{"Ki", "Mi", "Gi", "Ti"} {
-		if v < size*1024 {
-			break
-		}
-		// 1040Mi is more exact than 1.02Gi.
-		if whole := v / size; unit != "" && whole == math.Trunc(whole) && v/(size*1024) != math.Trunc(v/(size*1024)) && whole < 1e5 {
-			break
-		}
-		unit, size = next, size*1024
-	}
-	text := strconv.FormatFloat(v/size, 'f', 2, 64)
-	return sign + strings.TrimRight(strings.TrimRight(text, "0"), ".") + unit
 }
 
 // percent spells a share of the request.
