@@ -171,6 +171,10 @@ func limitRanges(t *testing.T) []scenario {
 	held := []exporter.ContainerHint{
 		hint("web-1", "app", [4]float64{0.25, 0.5, 512, 1024}, [4]float64{-1, -1, -1, -1}), hint("web-1", "proxy", usual, [4]float64{0.1, 0.2, 100, 200}),
 	}
+	// Of one that is throttled before its use is known.
+	early := func(limit float64) []exporter.ContainerHint {
+		return []exporter.ContainerHint{because(hint("web-1", "app", usual, [4]float64{-1, limit, -1, -1}), "cpu", "need_cores", limit)}
+	}
 	both := limitRange(t, "type: Container, maxLimitRequestRatio: {cpu: '2'}")
 	both.Quotas = quota(t, "hard: {limits.cpu: '9'}", "limits.cpu: '1'").Quotas
 	return []scenario{
@@ -182,6 +186,8 @@ func limitRanges(t *testing.T) []scenario {
 		{"ratio of a policy's limit", limitRange(t, "type: Container, maxLimitRequestRatio: {cpu: 1500m, memory: 1500m}"), one()},
 		{"ratio of a needed limit", limitRange(t, "type: Container, maxLimitRequestRatio: {cpu: '2'}"), needs("cpu", "need_cores", 0.89)},
 		{"ratio of an OOM floor", limitRange(t, "type: Container, maxLimitRequestRatio: {memory: '2'}"), needs("memory", "floor_bytes", 768*mi)},
+		{"min, and a hint for the limit only", limitRange(t, "type: Container, min: {cpu: 300m}"), early(0.28)},
+		{"ratio, and a hint for the limit only", limitRange(t, "type: Container, maxLimitRequestRatio: {cpu: '2'}"), early(0.8)},
 		{"no limit, but a default", limitRange(t, "type: Container, default: {cpu: 500m}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}},
 		{"no limit, a default below the request", limitRange(t, "type: Container, default: {cpu: 100m}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}},
 		{"no limit, but a max", limitRange(t, "type: Container, max: {cpu: '2'}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}},

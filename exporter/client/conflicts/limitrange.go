@@ -71,10 +71,7 @@ func (b *bounds) noLimit(h *exporter.ContainerHint) {
 	if !b.removed(h) {
 		return
 	}
-	request := *b.of(&h.Hint).request
-	if request == nil {
-		request = *b.of(&h.Now).request
-	}
+	request := b.requestOf(h)
 	var given float64
 	var text string
 	switch {
@@ -95,6 +92,14 @@ func (b *bounds) noLimit(h *exporter.ContainerHint) {
 		text = fmt.Sprintf("gives a container without a CPU limit one of %s: the hint is %s.", b.spell(*b.limits), b.spell(given))
 	}
 	b.say(h, text, map[string]float64{"given_" + b.unit: given})
+}
+
+// requestOf returns the request that a container has with its hint; nil is none.
+func (b *bounds) requestOf(h *exporter.ContainerHint) *float64 {
+	if request := *b.of(&h.Hint).request; request != nil {
+		return request
+	}
+	return *b.of(&h.Now).request
 }
 
 // times spells the ratio.
@@ -133,25 +138,39 @@ func (b *bounds) max(h *exporter.ContainerHint) {
 }
 
 func (b *bounds) min(h *exporter.ContainerHint) {
-	hint := b.of(&h.Hint)
-	if b.least == nil || *hint.request == nil || **hint.request >= *b.least {
+	if b.least == nil {
 		return
 	}
-	was := **hint.request
-	*hint.request = new(*b.least)
-	text := fmt.Sprintf("asks for at least %s of %s in a container: the request of %s is raised to that", b.spell(*b.least), b.word, b.spell(was))
-	if *hint.limit != nil && **hint.limit < *b.least {
-		text += fmt.Sprintf(", and so is the limit of %s", b.spell(**hint.limit))
-		*hint.limit = new(*b.least)
+	hint, evidence := b.of(&h.Hint), map[string]float64{"min_" + b.unit: *b.least}
+	if *hint.request == nil && *hint.limit == nil {
+		return
 	}
-	b.say(h, text+".", map[string]float64{"min_" + b.unit: *b.least, "request_" + b.unit: was})
+	var raised []string
+	for _, one := range []struct {
+		name string
+		is   *float64
+		to   **float64
+	}{{"request", b.requestOf(h), hint.request}, {"limit", *hint.limit, hint.limit}} {
+		if one.is == nil || *one.is >= *b.least {
+			continue
+		}
+		raised = append(raised, fmt.Sprintf("the %s of %s", one.name, b.spell(*one.is)))
+		evidence[one.name+"_"+b.unit] = *one.is
+		*one.to = new(*b.least)
+	}
+	switch len(raised) {
+	case 1:
+		b.say(h, fmt.Sprintf("asks for at least %s of %s in a container: %s is raised to that.", b.spell(*b.least), b.word, raised[0]), evidence)
+	case 2:
+		b.say(h, fmt.Sprintf("asks for at least %s of %s in a container: %s is raised to that, and so is %s.", b.spell(*b.least), b.word, raised[0], raised[1]), evidence)
+	}
 }
 
 // ratioOf brings limit and request together: it takes from the limit what is
 // only the policy's, and then raises the request.
 func (b *bounds) ratioOf(h *exporter.ContainerHint) {
 	hint, needed := b.of(&h.Hint), b.needed(h)
-	request, limit := *hint.request, *hint.limit
+	request, limit := b.requestOf(h), *hint.limit
 	if b.ratio == nil || *b.ratio < 1 || request == nil || limit == nil || *request <= 0 || *limit <= *b.ratio**request*(1+1e-9) {
 		return
 	}

@@ -28,6 +28,10 @@ func TestLimitRangeIsKept(t *testing.T) {
 		if rapid.Bool().Draw(t, "no CPU limit") {
 			h = unlimited(h)
 		}
+		if h.Hint.CPULimitCores != nil && rapid.Bool().Draw(t, "no request") {
+			// As of one that is throttled before its use is known.
+			h.Hint.CPURequestCores, h.Hint.MemoryRequestBytes = nil, nil
+		}
 		item := corev1.LimitRangeItem{Type: corev1.LimitTypeContainer, Min: corev1.ResourceList{}, Max: corev1.ResourceList{}, MaxLimitRequestRatio: corev1.ResourceList{}}
 		set := func(list corev1.ResourceList, name string, units float64) {
 			if units > 0 {
@@ -58,13 +62,16 @@ func TestLimitRangeIsKept(t *testing.T) {
 // holds are the constraints of plugin/pkg/admission/limitranger.
 func holds(t *rapid.T, r *resource, item *corev1.LimitRangeItem, h *exporter.ContainerHint) {
 	a := r.of(&h.Hint)
-	request := **a.request
+	request, hinted := **r.of(&h.Now).request, *a.request != nil
+	if hinted {
+		request = **a.request
+	}
+	if least, ok := quantity(item.Min, r.name); ok && request < least*(1-hair) {
+		t.Fatalf("the request of %s is below %s", r.spell(request), r.spell(least))
+	}
 	if *a.limit == nil {
 		if !r.removed(h) || len(item.Max)+len(item.MaxLimitRequestRatio) > 0 {
 			t.Fatalf("no limit of %s", r.word)
-		}
-		if least, ok := quantity(item.Min, r.name); ok && request < least*(1-hair) {
-			t.Fatalf("the request of %s is below %s", r.spell(request), r.spell(least))
 		}
 		return
 	}
@@ -74,11 +81,11 @@ func holds(t *rapid.T, r *resource, item *corev1.LimitRangeItem, h *exporter.Con
 			t.Fatalf("%g %s cannot be written", v, r.unit)
 		}
 	}
-	if request > limit*(1+hair) {
+	if hinted && request > limit*(1+hair) {
 		t.Fatalf("the request of %s is above the limit of %s", r.spell(request), r.spell(limit))
 	}
-	if least, ok := quantity(item.Min, r.name); ok && request < least*(1-hair) {
-		t.Fatalf("the request of %s is below %s", r.spell(request), r.spell(least))
+	if least, ok := quantity(item.Min, r.name); ok && limit < least*(1-hair) {
+		t.Fatalf("the limit of %s is below %s", r.spell(limit), r.spell(least))
 	}
 	if most, ok := quantity(item.Max, r.name); ok && limit > most*(1+hair) {
 		t.Fatalf("the limit of %s is above %s", r.spell(limit), r.spell(most))
