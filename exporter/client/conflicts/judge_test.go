@@ -200,6 +200,7 @@ func limitRanges(t *testing.T) []scenario {
 		{"max of the pod that another limit holds but for a hair", limitRange(t, "type: Pod, max: {cpu: 500001u}"), held},
 		{"max of the pod, one container without a limit", limitRange(t, "type: Pod, max: {cpu: '1'}"), []exporter.ContainerHint{unlimited(pair[0]), pair[1]}},
 		{"max of the pod, requests above it", limitRange(t, "type: Pod, max: {cpu: 550m}"), []exporter.ContainerHint{unlimited(pair[0]), pair[1]}},
+		{"max of the pod before that of its containers", limitRange(t, "type: Pod, max: {cpu: 300m}}, {type: Container, max: {cpu: 400m}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}},
 		{"min of the pod, limits below it", limitRange(t, "type: Pod, min: {cpu: 600m}"), []exporter.ContainerHint{unlimited(pair[0]), pair[1]}},
 		{"ratio of the pod without a limit", limitRange(t, "type: Pod, maxLimitRequestRatio: {cpu: '2'}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}},
 		{"no limit, but a ratio", limitRange(t, "type: Container, maxLimitRequestRatio: {cpu: '2'}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}},

@@ -12,24 +12,29 @@ import (
 )
 
 // limitRanges keeps hints within the namespace's LimitRanges, by what the API
-// server checks when a pod is made (plugin/pkg/admission/limitranger).
+// server checks when a pod is made (plugin/pkg/admission/limitranger): first each
+// container, so that a pod's sums are of what its containers will have.
 func (g *group) limitRanges(ranges []corev1.LimitRange) {
+	g.eachBounds(ranges, corev1.LimitTypeContainer, func(b *bounds) {
+		for _, h := range g.hints {
+			b.container(h)
+		}
+	})
+	g.eachBounds(ranges, corev1.LimitTypePod, func(b *bounds) { b.pod(g) })
+}
+
+func (g *group) eachBounds(ranges []corev1.LimitRange, of corev1.LimitType, hold func(*bounds)) {
 	for i := range ranges {
 		if ranges[i].Namespace != g.Namespace {
 			continue
 		}
 		for j := range ranges[i].Spec.Limits {
 			item := &ranges[i].Spec.Limits[j]
+			if item.Type != of {
+				continue
+			}
 			for _, r := range resources() {
-				b := newBounds(ranges[i].Name, item, r)
-				switch item.Type {
-				case corev1.LimitTypeContainer:
-					for _, h := range g.hints {
-						b.container(h)
-					}
-				case corev1.LimitTypePod:
-					b.pod(g)
-				}
+				hold(new(newBounds(ranges[i].Name, item, r)))
 			}
 		}
 	}
