@@ -100,6 +100,10 @@ func (r *Records) throttled(w *history.Window) {
 		// still for the rest of the period, which looks like a part of a CPU more.
 		at = math.Floor(polls.busy + burnSlack)
 	}
+	if one := w.Concurrency < 1.5; one {
+		need = max(need, r.cycleNeed(w)*margin)
+		saturated = saturated && (polls.busy >= idleShare || at > history.LeastRaise)
+	}
 	switch {
 	case saturated && at <= history.LeastRaise:
 		// One thread that is always busy: what it wants is known.
@@ -113,6 +117,26 @@ func (r *Records) throttled(w *history.Window) {
 	}
 	w.NeedCores = min(max(need, history.LeastRaise*r.QuotaCores), r.most()*exactMargin)
 	w.BurstSeconds = r.burst(w)
+}
+
+// cycleNeed returns what one thread needs that runs and rests in turn, for less
+// than a period each, by its use of the time in which it was not held. A limit
+// far below stretches each turn over periods, which look like any work then.
+func (r *Records) cycleNeed(w *history.Window) float64 {
+	const (
+		light = 0.25 // in cores
+		// peaks is what the fullest of 100 periods holds of such turns by the mean.
+		peaks = 1.75
+	)
+	stalled := 0.0
+	for i := range r.Periods {
+		stalled += r.cores(r.Periods[i].Stall)
+	}
+	free := 1 - stalled*float64(r.Length)/float64(r.End.Sub(r.Start))
+	if rate := w.UsedCores / free; free > 0 && rate < light {
+		return peaks * rate
+	}
+	return 0
 }
 
 func meanConcurrency(bursts []burst) float64 {
