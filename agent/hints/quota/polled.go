@@ -155,6 +155,11 @@ func (r *Records) spreadRun(p *polled, from, to int, usual float64) {
 	lay := func(end int) {
 		c := p.wanted(r, start, end, to)
 		p.bursts = append(p.bursts, burst{work: work, concurrency: c})
+		most := 0.0 // without a limit none of its polls would have used more
+		for i := start; i < min(end+1, to); i++ {
+			most = max(most, r.pollConcurrency(i))
+		}
+		c = min(c, most)
 		for i := start - from; i < len(fill) && work > 0; i++ {
 			if room := min(work, c-fill[i]); room > 0 {
 				fill[i] += room
