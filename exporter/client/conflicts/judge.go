@@ -77,7 +77,9 @@ func Judge(list *exporter.HintList, found Objects) Findings {
 	known := index(&found)
 	f := Findings{vertical: map[Workload]Vertical{}, scaled: map[Workload][]corev1.ResourceName{}}
 	for _, g := range all {
-		// What a quota demands is held against the LimitRanges, as all else.
+		// As the API server: a LimitRange gives limits before a quota demands them,
+		// and what a quota demands is held against the LimitRanges, as all else.
+		g.givenLimits(found.LimitRanges)
 		g.demandedLimits(found.Quotas, known)
 		g.limitRanges(found.LimitRanges)
 		g.vpas(found.VPAs, f)

@@ -175,8 +175,11 @@ func limitRanges(t *testing.T) []scenario {
 	early := func(limit float64) []exporter.ContainerHint {
 		return []exporter.ContainerHint{because(hint("web-1", "app", usual, [4]float64{-1, limit, -1, -1}), "cpu", "need_cores", limit)}
 	}
-	both := limitRange(t, "type: Container, maxLimitRequestRatio: {cpu: '2'}")
-	both.Quotas = quota(t, "hard: {limits.cpu: '9'}", "limits.cpu: '1'").Quotas
+	both := func(item string) Objects {
+		o := limitRange(t, item)
+		o.Quotas = quota(t, "hard: {limits.cpu: '9'}", "limits.cpu: '1'").Quotas
+		return o
+	}
 	return []scenario{
 		{"max of a policy's limit", limitRange(t, "type: Container, max: {cpu: 400m}"), one()},
 		{"max below what it needs", limitRange(t, "type: Container, max: {cpu: 500m, memory: 512Mi}"), needs("cpu", "need_cores", 0.89)},
@@ -205,7 +208,8 @@ func limitRanges(t *testing.T) []scenario {
 		{"ratio of the pod without a limit", limitRange(t, "type: Pod, maxLimitRequestRatio: {cpu: '2'}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}},
 		{"no limit, but a ratio", limitRange(t, "type: Container, maxLimitRequestRatio: {cpu: '2'}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", usual, small))}},
 		{"no limit, but a ratio, and it needs more", limitRange(t, "type: Container, maxLimitRequestRatio: {cpu: '2'}"), []exporter.ContainerHint{unlimited(needs("cpu", "need_cores", 0.89)[0])}},
-		{"no limit, but a ratio that a quota's limit is held to", both, []exporter.ContainerHint{unlimited(hint("web-1", "app", [4]float64{0.25, 2, 256, 512}, small))}},
+		{"no limit, but a default, which a quota would demand", both("type: Container, default: {cpu: 500m}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", [4]float64{0.25, -1, 256, 512}, small))}},
+		{"no limit, but one that a quota demands beyond the max of the pod", both("type: Pod, max: {cpu: '1'}"), []exporter.ContainerHint{unlimited(hint("web-1", "app", [4]float64{0.25, 2, 256, 512}, small))}},
 		{"min of the pod", limitRange(t, "type: Pod, min: {cpu: '1'}"), one()},
 		{"ratio of the pod", limitRange(t, "type: Pod, maxLimitRequestRatio: {cpu: 1500m}"), one()},
 		{"of storage", limitRange(t, "type: PersistentVolumeClaim, max: {storage: 1Gi}"), one()},

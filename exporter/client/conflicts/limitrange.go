@@ -11,6 +11,16 @@ import (
 	"github.com/slicewatch/slicewatch/exporter"
 )
 
+// givenLimits gives a limit to hints to have none where a LimitRange lets no
+// container be without one.
+func (g *group) givenLimits(ranges []corev1.LimitRange) {
+	g.eachBounds(ranges, corev1.LimitTypeContainer, func(b *bounds) {
+		for _, h := range g.hints {
+			b.noLimit(h)
+		}
+	})
+}
+
 // limitRanges keeps hints within the namespace's LimitRanges, by what the API
 // server checks when a pod is made (plugin/pkg/admission/limitranger): first each
 // container, so that a pod's sums are of what its containers will have.
@@ -63,7 +73,6 @@ func (b *bounds) say(h *exporter.ContainerHint, text string, evidence map[string
 }
 
 func (b *bounds) container(h *exporter.ContainerHint) {
-	b.noLimit(h)
 	b.max(h)
 	b.min(h)
 	b.ratioOf(h)
