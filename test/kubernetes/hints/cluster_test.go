@@ -69,8 +69,9 @@ func TestCluster(t *testing.T) {
 	t.Run("the VPA that is there", func(t *testing.T) {
 		output, _ := p.hints("--cluster", admin, "-o", "vpa")
 		p.kubectl(output, "apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-")
-		got := p.kubectl("", "get", "vpa", "-n", namespace, "-o", `jsonpath={range .items[*]}{.metadata.name} {.spec.updatePolicy.updateMode} {.spec.resourcePolicy.containerPolicies[0].controlledResources}{"\n"}{end}`)
-		if diff := cmp.Diff("db-vpa Initial \nweb Off [\"memory\"]\n", got); diff != "" {
+		got := p.kubectl("", "get", "vpa", "-n", namespace, "-o", `jsonpath={range .items[*]}{.metadata.name} {.spec.updatePolicy.updateMode} {.spec.updatePolicy.minReplicas} {range .spec.resourcePolicy.containerPolicies[*]}{.containerName} {.controlledResources}{.controlledValues},{end}{"\n"}{end}`)
+		want := "db-vpa Initial 3 * RequestsOnly,mongod RequestsOnly,\nweb Off  app [\"memory\"],other [\"memory\"],proxy [\"memory\"],\n"
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("VPAs (-want +got):\n%s\n%s", diff, output)
 		}
 	})

@@ -48,6 +48,12 @@ func known() []advised {
 
 func (p *plane) workloads() {
 	p.t.Helper()
+	// A controller makes the service account without which no pod is taken.
+	p.kubectl(`{apiVersion: v1, kind: Namespace, metadata: {name: `+namespace+`}}`, "apply", "-f", "-")
+	p.eventually("have a service account", func() error {
+		_, err := p.try("", "get", "serviceaccount", "default", "-n", namespace)
+		return err
+	})
 	p.kubectl("", "apply", "--validate=strict", "-f", filepath.Join("testdata", "workloads.yaml"))
 }
 
