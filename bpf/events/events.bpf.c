@@ -111,7 +111,8 @@ static __always_inline u64 per_cpu_offset(u32 cpu)
 	return there ? (u64)there - (u64)base : 0;
 }
 
-#define MAX_CPUS 1024
+/* Loops over the CPUs are bpf_loop()'s, whose body is verified once: the verifier
+ * walks through each turn of another loop, and gives up at several hundred CPUs. */
 
 /* The deepest a cgroup may be for its ancestors to be looked through. */
 #define MAX_DEPTH 32

@@ -72,6 +72,27 @@ int cgroup_born(u64 *arguments)
  * known that it does: this keeps the compiler from that. */
 #define stay_here(value) asm volatile("" : "+r"(value))
 
+/* What all CPUs have pending, and where each has it. */
+struct pending {
+	u64 now, folded; /* addresses without a CPU */
+	u64 usage_ns, user_ns, system_ns;
+};
+
+static long add_pending(u32 cpu, struct pending *sum)
+{
+	u64 offset = per_cpu_offset(cpu);
+
+	if (!offset)
+		return 0;
+	struct cgroup_base_stat *these = (void *)(sum->now + offset);
+	struct cgroup_base_stat *those = (void *)(sum->folded + offset);
+
+	sum->usage_ns += read(u64, these->cputime.sum_exec_runtime) - read(u64, those->cputime.sum_exec_runtime);
+	sum->user_ns += read(u64, these->cputime.utime) - read(u64, those->cputime.utime);
+	sum->system_ns += read(u64, these->cputime.stime) - read(u64, those->cputime.stime);
+	return 0;
+}
+
 /* What was folded at the last flush, and what each CPU has pending since. */
 static __always_inline u32 take_cpu_time(struct cpu_times *to, struct cgroup *cgroup)
 {
@@ -83,6 +104,7 @@ static __always_inline u32 take_cpu_time(struct cpu_times *to, struct cgroup *cg
 	if (!have_per_cpu)
 		return 0;
 	struct cgroup___base_cpu *newer = (void *)cgroup;
+	struct pending sum = {};
 	u64 now, folded;
 
 	if (bpf_core_field_exists(newer->rstat_base_cpu)) {
@@ -100,21 +122,28 @@ static __always_inline u32 take_cpu_time(struct cpu_times *to, struct cgroup *cg
 		stay_here(now);
 		stay_here(folded);
 	}
-	for (u32 i = 0; i < MAX_CPUS; i++) {
-		if (i >= cpus)
-			break;
-		u64 offset = per_cpu_offset(i);
-
-		if (!offset)
-			continue;
-		struct cgroup_base_stat *these = (void *)(now + offset);
-		struct cgroup_base_stat *those = (void *)(folded + offset);
-
-		to->usage_ns += read(u64, these->cputime.sum_exec_runtime) - read(u64, those->cputime.sum_exec_runtime);
-		to->user_ns += read(u64, these->cputime.utime) - read(u64, those->cputime.utime);
-		to->system_ns += read(u64, these->cputime.stime) - read(u64, those->cputime.stime);
-	}
+	sum.now = now;
+	sum.folded = folded;
+	bpf_loop(cpus, add_pending, &sum, 0);
+	to->usage_ns += sum.usage_ns;
+	to->user_ns += sum.user_ns;
+	to->system_ns += sum.system_ns;
 	return PART_PENDING;
+}
+
+struct group_time {
+	struct sched_entity **entities;
+	u64 ns;
+};
+
+static long add_group_time(u32 cpu, struct group_time *sum)
+{
+	struct sched_entity *entity = 0;
+
+	bpf_probe_read_kernel(&entity, sizeof(entity), sum->entities + cpu);
+	if (entity)
+		sum->ns += read(u64, entity->sum_exec_runtime);
+	return 0;
 }
 
 /* The time that the scheduler gave to the group on each CPU, all groups below
@@ -124,17 +153,10 @@ static __always_inline u32 take_group_time(struct cpu_times *to, struct task_gro
 {
 	if (!bpf_core_field_exists(group->se))
 		return 0;
-	struct sched_entity **entities = read(struct sched_entity **, group->se);
+	struct group_time sum = { .entities = read(struct sched_entity **, group->se) };
 
-	for (u32 i = 0; i < MAX_CPUS; i++) {
-		if (i >= cpus)
-			break;
-		struct sched_entity *entity = 0;
-
-		bpf_probe_read_kernel(&entity, sizeof(entity), entities + i);
-		if (entity)
-			to->group_ns += read(u64, entity->sum_exec_runtime);
-	}
+	bpf_loop(cpus, add_group_time, &sum, 0);
+	to->group_ns = sum.ns;
 	return PART_GROUP_TIME;
 }
 

@@ -115,25 +115,31 @@ static __always_inline bool is_group_kill(struct mem_cgroup *memory, u64 limit)
 	return false;
 }
 
+struct parts {
+	u64 counters; /* the address without a CPU */
+	s64 sum;
+};
+
+static long add_part(u32 cpu, struct parts *parts)
+{
+	u64 offset = per_cpu_offset(cpu);
+	s32 part = 0;
+
+	if (offset)
+		bpf_probe_read_kernel(&part, sizeof(part), (void *)(parts->counters + offset));
+	parts->sum += part;
+	return 0;
+}
+
 static __always_inline s64 all_of(struct percpu_counter *counter)
 {
-	s64 sum = read(s64, counter->count);
+	struct parts parts = { .sum = read(s64, counter->count) };
 
 	if (!have_per_cpu)
-		return sum;
-	s32 *counters = read(s32 *, counter->counters);
-
-	for (u32 i = 0; i < MAX_CPUS; i++) {
-		if (i >= cpus)
-			break;
-		u64 offset = per_cpu_offset(i);
-		s32 part = 0;
-
-		if (offset)
-			bpf_probe_read_kernel(&part, sizeof(part), (void *)((u64)counters + offset));
-		sum += part;
-	}
-	return sum;
+		return parts.sum;
+	parts.counters = (u64)read(s32 *, counter->counters);
+	bpf_loop(cpus, add_part, &parts, 0);
+	return parts.sum;
 }
 
 /* The index must be a literal, see kernel.h. MM_FILEPAGES 0, MM_ANONPAGES 1,
