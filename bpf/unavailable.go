@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"syscall"
 
 	"github.com/cilium/ebpf"
@@ -149,4 +150,14 @@ func KernelTypes(program string) (*btf.Spec, error) {
 		return nil, &Unavailable{Program: program, Reason: reason, Err: err}
 	}
 	return types, nil
+}
+
+// HasField says whether a struct of the kernel is there and has a field of its own
+// (not of an unnamed one in it).
+func HasField(types *btf.Spec, structName, field string) bool {
+	var found *btf.Struct
+	if types.TypeByName(structName, &found) != nil {
+		return false
+	}
+	return slices.ContainsFunc(found.Members, func(m btf.Member) bool { return m.Name == field })
 }

@@ -102,19 +102,13 @@ func (p *Periods) openAny(types *btf.Spec, ringBytes int) error {
 // from here: Waiting would be about 0, and hints at limits too small.
 func waitingQueued(types *btf.Spec) error {
 	const queue, list = "cfs_rq", "throttled_limbo_list"
-	var found *btf.Struct
-	if types.TypeByName(queue, &found) != nil {
-		return nil // loading says what that is
+	if !bpf.HasField(types, queue, list) {
+		return nil // what else is missing, loading says
 	}
-	for _, member := range found.Members {
-		if member.Name == list {
-			return &bpf.Unavailable{
-				Program: PeriodsName, Reason: bpf.TooNew,
-				Err: fmt.Errorf("it keeps the tasks that wait for quota in %s.%s, as Linux 6.18 and newer do, where they cannot be counted", queue, list),
-			}
-		}
+	return &bpf.Unavailable{
+		Program: PeriodsName, Reason: bpf.TooNew,
+		Err: fmt.Errorf("it keeps the tasks that wait for quota in %s.%s, as Linux 6.18 and newer do, where they cannot be counted", queue, list),
 	}
-	return nil
 }
 
 func (p *Periods) open(spec *ebpf.CollectionSpec, program, way string, attach func(*ebpf.Program) (link.Link, error)) error {

@@ -3,6 +3,7 @@
 package events
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -40,15 +41,18 @@ type attached struct {
 	links    []link.Link // a link that nothing refers to would be closed
 	programs []*ebpf.Program
 	hooks    []string
+	// lacking is why one of them does not see what each CPU counts; nil: all do.
+	lacking error
 }
 
 // loader loads the programs one by one, so that each can fail by itself, with
 // the maps in common.
 type loader struct {
-	spec   *ebpf.CollectionSpec
-	types  *btf.Spec
-	maps   map[string]*ebpf.Map
-	perCPU bool
+	spec  *ebpf.CollectionSpec
+	types *btf.Spec
+	maps  map[string]*ebpf.Map
+	// perCPU is the kernel's variable by which each CPU's memory is found.
+	perCPU string
 	// Constants of the programs.
 	cpus, lifecycleRoom, haveIncidents uint32
 }
@@ -60,6 +64,11 @@ func Open(cfg Config) (*Reader, error) {
 	if err != nil {
 		return nil, bpf.Explain("events", err)
 	}
+	return l.open()
+}
+
+// open attaches what there is; the maps are the Reader's from then on.
+func (l *loader) open() (*Reader, error) {
 	r := &Reader{
 		wake: make(chan struct{}, 1), drained: make(chan struct{}, 1), maps: l.maps,
 		decoder: decoder{pageBytes: uint64(os.Getpagesize())},
@@ -98,7 +107,7 @@ func newLoader(cfg Config) (*loader, error) {
 	spec.Maps[programMapRing].MaxEntries = size
 	l := &loader{
 		spec: spec, types: types, maps: map[string]*ebpf.Map{},
-		cpus: uint32(cpus), lifecycleRoom: size - size/4, perCPU: true,
+		cpus: uint32(cpus), lifecycleRoom: size - size/4, perCPU: perCPUVariable,
 	}
 	for _, name := range []string{programMapRing, programMapTallies, programMapKubepods, programMapIncidents, programMapLastKills, programMapTold, programMapToldTimes} {
 		m, err := ebpf.NewMap(spec.Maps[name])
@@ -121,22 +130,14 @@ func ringSize(asked int) uint32 {
 	return uint32(size)
 }
 
-// load loads one program, with what it can do with per-cpu variables if the
-// kernel lets it.
-func (l *loader) load(name string) (*ebpf.Program, error) {
-	if l.perCPU {
-		program, err := l.loadWith(name, true)
-		if err == nil {
-			return program, nil
-		}
-		without, err2 := l.loadWith(name, false)
-		if err2 != nil {
-			return nil, err
-		}
-		l.perCPU = false
-		return without, nil
+// load loads one program, with what each CPU counts if the kernel lets it: lacking
+// is why it does not.
+func (l *loader) load(name string) (program *ebpf.Program, lacking, err error) {
+	program, lacking = l.loadWith(name, true)
+	if lacking != nil {
+		program, err = l.loadWith(name, false)
 	}
-	return l.loadWith(name, false)
+	return program, lacking, err
 }
 
 func (l *loader) loadWith(name string, perCPU bool) (*ebpf.Program, error) {
@@ -152,7 +153,7 @@ func (l *loader) loadWith(name string, perCPU bool) (*ebpf.Program, error) {
 	}
 	if perCPU {
 		constants[programVarHavePerCpu] = 1
-		if err := usePerCPU(spec.Programs[name].Instructions, l.types); err != nil {
+		if err := usePerCPU(spec.Programs[name].Instructions, l.types, l.perCPU); err != nil {
 			return nil, err
 		}
 	}
@@ -188,8 +189,9 @@ func rawTracepoint(program, tracepoint string) attachment {
 func (l *loader) attach(source string, to *attached, all ...attachment) error {
 	var got attached
 	for _, a := range all {
-		program, err := l.load(a.program)
+		program, lacking, err := l.load(a.program)
 		if err == nil {
+			got.lacking = cmp.Or(got.lacking, lacking)
 			got.programs = append(got.programs, program)
 			var there link.Link
 			if there, err = a.attach(program); err == nil {
@@ -204,6 +206,7 @@ func (l *loader) attach(source string, to *attached, all ...attachment) error {
 	to.links = append(to.links, got.links...)
 	to.programs = append(to.programs, got.programs...)
 	to.hooks = append(to.hooks, got.hooks...)
+	to.lacking = cmp.Or(to.lacking, got.lacking)
 	return nil
 }
 
@@ -228,12 +231,41 @@ func (r *Reader) attachLifecycle(l *loader) {
 		rawTracepoint(programProgCgroupDied, "cgroup_rmdir"),
 		rawTracepoint(programProgCgroupBorn, "cgroup_mkdir"))
 	if status.Err == nil {
-		status.Err = l.attach(Lifecycle, &r.lifecycle, rawTracepoint(programProgTaskGone, "sched_process_free"))
-		if status.Err != nil {
-			status.Without = "what the tasks of a container still use while its cgroup is being removed is not counted: a thousandth of a short one's CPU time"
+		if err := l.attach(Lifecycle, &r.lifecycle, rawTracepoint(programProgTaskGone, "sched_process_free")); err != nil {
+			partly(status, err, "what the tasks of a container still use while its cgroup is being removed is not counted: a thousandth of a short one's CPU time")
 		}
 	}
 	status.How = r.lifecycle.how()
+	if status.Up() {
+		lackCounters(status, r.lifecycle.lacking, bpf.HasField(l.types, "task_group", "se"))
+	}
+}
+
+// lackCounters says of the lifecycle's programs that they do not see what each CPU
+// counts. Where the scheduler has the CPU time of groups (groupTime), that stands
+// in, and a kernel that does not know where the counters are is none to mend.
+func lackCounters(status *bpf.Status, lacking error, groupTime bool) {
+	if lacking == nil {
+		return
+	}
+	err := bpf.Explain(Lifecycle, fmt.Errorf("read what each CPU counts: %w", lacking))
+	u, _ := errors.AsType[*bpf.Unavailable](err)
+	switch {
+	case !groupTime:
+		partly(status, err, "what a container used of the CPU after the last sweep is not counted when it ends")
+	case u.Reason != bpf.HookMissing:
+		partly(status, err, "how the last CPU time of an ended container divides into user and system is a guess from what came before")
+	default:
+		status.How += ", CPU time by the scheduler"
+	}
+}
+
+// partly says that a source gives less than it could.
+func partly(status *bpf.Status, err error, without string) {
+	if status.Err != nil {
+		without = status.Without + "; " + without
+	}
+	status.Err, status.Without = errors.Join(status.Err, err), without
 }
 
 // attachOOM attaches to the function that decides, which knows the limit,
@@ -261,9 +293,13 @@ func (r *Reader) attachOOM(l *loader) {
 		status.Err = errors.Join(victims, r.oom.close())
 		return
 	}
-	status.How, status.Err = r.oom.how(), err
+	status.How = r.oom.how()
 	if err != nil {
-		status.Without = "the killed processes are known, but not which limit was hit: that is taken from memory.events.local where it can be told"
+		partly(status, err, "the killed processes are known, but not which limit was hit: that is taken from memory.events.local where it can be told")
+	}
+	if r.oom.lacking != nil && !bpf.HasField(l.types, "mm_rss_stat", "count") { // as up to 6.1, where no CPU counts for itself
+		partly(status, bpf.Explain(OOM, fmt.Errorf("read what each CPU counts: %w", r.oom.lacking)),
+			"the memory of killed processes is told without what each CPU had not added to it yet")
 	}
 }
 

@@ -22,19 +22,24 @@ const (
 
 // usePerCPU puts the per-cpu variable where the marks are. Whether the kernel
 // knows its address (CONFIG_KALLSYMS_ALL) shows at loading.
-func usePerCPU(program asm.Instructions, types *btf.Spec) error {
-	var variable *btf.Var
-	if err := types.TypeByName(perCPUVariable, &variable); err != nil {
-		return fmt.Errorf("find the kernel variable %s: %w", perCPUVariable, err)
-	}
-	id, err := types.TypeID(variable)
-	if err != nil {
-		return fmt.Errorf("find the kernel variable %s: %w", perCPUVariable, err)
-	}
+func usePerCPU(program asm.Instructions, types *btf.Spec, name string) error {
+	var id btf.TypeID
 	for i := range program {
-		if ins := &program[i]; ins.OpCode.IsDWordLoad() && ins.Src == 0 && ins.Constant == perCPUMark {
-			ins.Src, ins.Constant = pseudoBTF, int64(id)
+		ins := &program[i]
+		if !ins.OpCode.IsDWordLoad() || ins.Src != 0 || ins.Constant != perCPUMark {
+			continue
 		}
+		if id == 0 { // programs without a mark do not need it
+			var variable *btf.Var
+			err := types.TypeByName(name, &variable)
+			if err == nil {
+				id, err = types.TypeID(variable)
+			}
+			if err != nil {
+				return fmt.Errorf("find the kernel variable %s: %w", name, err)
+			}
+		}
+		ins.Src, ins.Constant = pseudoBTF, int64(id)
 	}
 	return nil
 }
