@@ -17,6 +17,8 @@ const (
 	// other threads come on top now and then, and slices of the quota stay on the
 	// CPUs that it ran on before.
 	busyThread = 1.2
+	// several is the mean concurrency from which it is not one thread's.
+	several = 1.05
 )
 
 // Window reduces records to what they say about the limit. It returns a window
@@ -84,7 +86,7 @@ func (r *Records) throttled(w *history.Window) {
 	w.Concurrency = meanConcurrency(bursts)
 	// Queues of several threads merge, which makes bursts look larger than what
 	// arrived at once: of pools, what the replay finds is the upper bound.
-	pool := w.Concurrency > 1 && polls.queues() && !saturated
+	pool := w.Concurrency > several && polls.queues() && !saturated
 	if r.Exact {
 		exact := r.exactNeed(bursts) * exactMargin
 		if !pool || exact < need {
