@@ -8,14 +8,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/slicewatch/slicewatch/bpf/events"
 	"github.com/slicewatch/slicewatch/test/kubetree"
 	"github.com/slicewatch/slicewatch/test/kubetree/treetest"
+	"github.com/slicewatch/slicewatch/test/kubetree/work"
 )
 
 // emptyContainers makes and removes the cgroups of n containers.
@@ -62,6 +65,43 @@ func TestFullRingCountsWhatItLoses(t *testing.T) {
 	r.Drain(&got)
 	if len(got.births) != 2 || len(got.deaths) != 2 {
 		t.Errorf("after the storm: %d births, %d deaths, want 2 each", len(got.births), len(got.deaths))
+	}
+}
+
+// What a removed cgroup's tasks still used is told as a whole: that there was no room
+// for it is one loss, however many tasks it had.
+func TestLateLossesAreCountedOnce(t *testing.T) {
+	tree := treetest.New(t, kubetree.Spec{})
+	r := open(t, tree, events.Config{RingBytes: 1})
+	pod, err := tree.AddPod(kubetree.PodSpec{Name: "full", Containers: []kubetree.ContainerSpec{{Name: "keeper"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	emptyContainers(t, pod.Path, 300) // more than there is room for
+	before, _ := r.Tallies()
+	const n, threads = 5, 8
+	for range n {
+		c, err := tree.StartContainer(pod, kubetree.ContainerSpec{Name: "brief", Work: work.Cmd(fmt.Sprintf("spin cpu=%dms threads=%d", threads, threads))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err = unix.Rmdir(c.Path); errors.Is(err, unix.EBUSY); err = unix.Rmdir(c.Path) {
+			runtime.Gosched()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tree.RemoveContainer(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(3 * time.Second) // the kernel takes its time to let go of tasks
+	after, _ := r.Tallies()
+	lost := after.Lost - before.Lost
+	t.Logf("%d lost of %d containers with %d threads each", lost, n, threads)
+	// Each one's birth and death, and at most once what came after.
+	if lost <= 2*n || lost > 3*n {
+		t.Errorf("%d lost of %d containers", lost, n)
 	}
 }
 

@@ -260,6 +260,9 @@ static __always_inline struct task_group *group_of(struct task_struct *task, str
 	return 0;
 }
 
+/* In told_times: the ring once had no room for a time of this cgroup. */
+#define LATE_LOST (1ull << 63)
+
 /* Tells the CPU time of a dead cgroup anew if it is more than was told. */
 static __noinline int correct(struct task_struct *task, struct cgroup *cgroup)
 {
@@ -270,13 +273,17 @@ static __noinline int correct(struct task_struct *task, struct cgroup *cgroup)
 	if (!(parts & (PART_PENDING | PART_GROUP_TIME)))
 		return 0;
 	u64 *told = bpf_map_lookup_elem(&told_times, &id);
+	u64 before = told ? *told & ~LATE_LOST : 0, missed = told ? *told & LATE_LOST : 0;
 
-	if (told && *told >= now)
+	if (told && before >= now)
 		return 0;
 	struct late *late = has_room() ? bpf_ringbuf_reserve(&ring, sizeof(*late), 0) : 0;
 
 	if (!late) {
-		count(SOURCE_LIFECYCLE, lost);
+		/* The next task tells all of it: that there was one loss is enough. */
+		if (!missed)
+			count(SOURCE_LIFECYCLE, lost);
+		note_told(id, before | LATE_LOST);
 		return 0;
 	}
 	late->kind = KIND_LATE;
@@ -284,7 +291,7 @@ static __noinline int correct(struct task_struct *task, struct cgroup *cgroup)
 	late->time_ns = bpf_ktime_get_boot_ns();
 	late->id = id;
 	late->cpu = times;
-	note_told(id, now);
+	note_told(id, now | missed);
 	bpf_ringbuf_submit(late, 0);
 	return 0;
 }
