@@ -90,7 +90,8 @@ func (r *Records) usual() float64 {
 	}
 	var used []float64
 	for i := range r.Periods {
-		if r.fresh(i) {
+		// What is right before a throttled one may be the beginning of its work.
+		if r.fresh(i) && !(i+1 < len(r.Periods) && r.follows(i+1) && r.Periods[i+1].Throttled) {
 			used = append(used, r.cores(r.Periods[i].Used))
 		}
 	}
