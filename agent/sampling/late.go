@@ -39,7 +39,7 @@ type lateAccount struct {
 
 // awaitLate notes with what an account is closed.
 func (s *Sampler) awaitLate(m *member) {
-	if !m.final {
+	if !m.final && !m.late {
 		return
 	}
 	if len(s.lifecycle.late) >= maxLate {

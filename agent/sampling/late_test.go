@@ -92,6 +92,37 @@ func TestLateCPUTimeCountsWithoutDeath(t *testing.T) {
 	}
 }
 
+// A death that comes after what is told late of it is the same one.
+func TestDeathAfterLateCountersCountsOnce(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		t.Run(fmt.Sprint("gone=", gone), func(t *testing.T) {
+			w := newWorld()
+			a, e := w.told(t, nil)
+			c := w.container(w.pod(cgroupfs.Burstable, podUID), containerID(1), app)
+			w.use(c, cgroupfs.CPUUsage, 1000)
+			e.birth(c)
+			a.step()
+			death := events.Death{Time: w.now, ID: c.ID, ParentID: c.Parent.ID, Name: containerID(1), Final: *w.readings[c.ID]}
+			w.remove(c)
+			if gone {
+				a.step()
+			}
+			e.late(c.ID, 1300, 1300, 0, 50)
+			if !gone {
+				a.step() // which sees that it is gone
+			}
+			e.push(death)
+			for range 3 {
+				a.step()
+			}
+			got := find(t, a.step(), containerID(1))
+			if value(got.Total, cgroupfs.CPUUsage) != "1300" || got.Starts != 1 {
+				t.Errorf("usage %s, %d starts; want 1300 and 1", value(got.Total, cgroupfs.CPUUsage), got.Starts)
+			}
+		})
+	}
+}
+
 // The accounts that late counters are waited for are bounded, and go.
 func TestLateAccountsAreBounded(t *testing.T) {
 	w := newWorld()

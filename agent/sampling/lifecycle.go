@@ -109,22 +109,19 @@ func (t taker) OnDeath(d *events.Death) {
 		delete(s.lifecycle.births, d.ID)
 		return
 	}
-	s.finish(m, &d.Final, d.Time)
-}
-
-// finish takes over the last counters of a cgroup that is still followed.
-func (s *Sampler) finish(m *member, final *cgroupfs.Reading, at time.Time) {
-	s.takeFinal(m, final, at)
+	s.takeFinal(m, &d.Final, d.Time)
 	m.final = true
 	if !m.gone.IsZero() {
-		s.end(m, at)
+		s.end(m, d.Time)
 	}
 }
 
-// OnLate takes over what was used after a death.
+// OnLate takes over what was used after a death, which is told by another CPU and
+// may come next, or was lost.
 func (t taker) OnLate(l *events.Late) {
-	if m := t.s.members[l.ID]; m != nil { // its death was lost
-		t.s.finish(m, &l.Final, l.Time)
+	if m := t.s.members[l.ID]; m != nil {
+		t.s.takeFinal(m, &l.Final, l.Time)
+		m.late = true
 		return
 	}
 	if a := t.s.lifecycle.late[l.ID]; a != nil {

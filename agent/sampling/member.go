@@ -44,9 +44,10 @@ type member struct {
 	eldest uint64
 	whole  bool
 	// gone is when the tree dropped it, while its death is waited for. final
-	// says that reading is what the kernel said at its death.
-	gone  time.Time
-	final bool
+	// says that reading is what the kernel said at its death, late that some of it
+	// is what it said after that.
+	gone        time.Time
+	final, late bool
 	// read says that it was read at least once, readAt when last.
 	read   bool
 	readAt time.Time

@@ -338,7 +338,7 @@ func (s *Sampler) apply(changes cgroupfs.Changes, now time.Time) {
 
 // end closes the account of a cgroup that is gone.
 func (s *Sampler) end(m *member, now time.Time) {
-	if m.read && (m.inc == nil || m.final) {
+	if m.read && (m.inc == nil || m.final || m.late) {
 		s.judge(m)
 		s.account(m, now)
 	}
