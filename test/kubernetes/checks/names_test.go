@@ -6,6 +6,7 @@ package checks
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -77,11 +78,15 @@ func TestNamesByTheAPIAlone(t *testing.T) {
 			t.Errorf("pod %s was exported under its UID, which the API server had told before", pod)
 		}
 	}
-	// Everything else that runs has its names too.
-	s, running := stable(t, c, agent)
-	if problems := labelProblems(s, settled(running)); len(problems) > 0 {
-		t.Error(strings.Join(problems, "\n"))
-	}
+	// Everything else that runs has its names too. What is killed and started again
+	// has none until the API server is told, which takes the kubelet seconds.
+	eventually(t, func(context.Context) error {
+		s, running := stable(t, c, agent)
+		if problems := labelProblems(s, settled(running)); len(problems) > 0 {
+			return errors.New(strings.Join(problems, "\n"))
+		}
+		return nil
+	})
 }
 
 // settled leaves out the pod that is killed again and again.
