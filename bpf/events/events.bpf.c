@@ -64,6 +64,14 @@ struct {
 	__type(value, u64);
 } told_times SEC(".maps");
 
+/* Dead cgroups of which some CPU time found no room in the ring. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, u8);
+} late_lost SEC(".maps");
+
 /* Processes whose kill was told. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -5,6 +5,7 @@ package events_test
 import (
 	"errors"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,8 +60,13 @@ func TestLateCPUTimeIsTold(t *testing.T) {
 	}
 	t.Logf("%d deaths told %d µs, with %d corrections %d µs; charged were %d µs",
 		len(got.deaths), lastUsages(recorder{deaths: got.deaths}), len(got.late), told, charged)
-	// Each is rounded down to microseconds.
-	if len(got.deaths) != n || told > charged+1 || told+n < charged {
+	// Each is rounded down to microseconds. The scheduler's time of a group is a
+	// little more than what its tasks were charged.
+	most := charged + 1
+	if strings.Contains(r.Status()[0].How, "by the scheduler") {
+		most += charged / 1000
+	}
+	if len(got.deaths) != n || told > most || told+n < charged {
 		t.Errorf("%d deaths with %d µs are told, want %d with %d µs", len(got.deaths), told, n, charged)
 	}
 	if lifecycle, _ := r.Tallies(); lifecycle != (events.Tally{}) {
@@ -68,14 +74,19 @@ func TestLateCPUTimeIsTold(t *testing.T) {
 	}
 }
 
-// lastUsages adds up the last that was told of each cgroup.
+// lastUsages adds up the most that was told of each cgroup, which is the last:
+// another CPU may tell of a task that is gone before the death is told.
 func lastUsages(got recorder) (micros uint64) {
 	last := map[uint64]uint64{}
+	note := func(id uint64, told *cgroupfs.Reading) {
+		usage, _ := told.Get(cgroupfs.CPUUsage)
+		last[id] = max(last[id], usage)
+	}
 	for _, d := range got.deaths {
-		last[d.ID], _ = d.Final.Get(cgroupfs.CPUUsage)
+		note(d.ID, &d.Final)
 	}
 	for _, l := range got.late {
-		last[l.ID], _ = l.Final.Get(cgroupfs.CPUUsage)
+		note(l.ID, &l.Final)
 	}
 	for _, usage := range last {
 		micros += usage

@@ -147,8 +147,9 @@ static long add_group_time(u32 cpu, struct group_time *sum)
 }
 
 /* The time that the scheduler gave to the group on each CPU, all groups below
- * it included. It is never behind, but knows no real-time tasks, and is gone
- * in 7.x. */
+ * it included. It is never behind, but ahead by what a CPU took to look for other
+ * work each time that it had none of the group's left (newidle_balance(), before
+ * the group is put down), knows no real-time tasks, and is gone in 7.x. */
 static __always_inline u32 take_group_time(struct cpu_times *to, struct task_group *group)
 {
 	if (!bpf_core_field_exists(group->se))
@@ -160,6 +161,11 @@ static __always_inline u32 take_group_time(struct cpu_times *to, struct task_gro
 	return PART_GROUP_TIME;
 }
 
+static __always_inline bool has_descendants(struct cgroup *cgroup)
+{
+	return read(s32, cgroup->nr_descendants) || read(s32, cgroup->nr_dying_descendants);
+}
+
 /* Returns which parts of it are there. group may be NULL. */
 static __always_inline u32 take_cpu(struct cpu_times *to, struct cgroup *cgroup, struct task_group *group)
 {
@@ -167,7 +173,10 @@ static __always_inline u32 take_cpu(struct cpu_times *to, struct cgroup *cgroup,
 
 	if (!group)
 		return parts;
-	parts |= take_group_time(to, group);
+	/* What each CPU counts is all there is, but for what cgroups below have not
+	 * handed on yet. */
+	if (!(parts & PART_PENDING) || has_descendants(cgroup))
+		parts |= take_group_time(to, group);
 	if (!bpf_core_field_exists(group->cfs_bandwidth))
 		return parts;
 	take_bandwidth(to, group);
@@ -260,8 +269,15 @@ static __always_inline struct task_group *group_of(struct task_struct *task, str
 	return 0;
 }
 
-/* In told_times: the ring once had no room for a time of this cgroup. */
-#define LATE_LOST (1ull << 63)
+/* The next task of the cgroup tells all of it: that there was one loss is
+ * enough. Two CPUs may be here at once, hence a map that takes an entry once. */
+static __always_inline void count_late_lost(u64 id)
+{
+	u8 yes = 1;
+
+	if (!bpf_map_update_elem(&late_lost, &id, &yes, BPF_NOEXIST))
+		count(SOURCE_LIFECYCLE, lost);
+}
 
 /* Tells the CPU time of a dead cgroup anew if it is more than was told. */
 static __noinline int correct(struct task_struct *task, struct cgroup *cgroup)
@@ -273,17 +289,13 @@ static __noinline int correct(struct task_struct *task, struct cgroup *cgroup)
 	if (!(parts & (PART_PENDING | PART_GROUP_TIME)))
 		return 0;
 	u64 *told = bpf_map_lookup_elem(&told_times, &id);
-	u64 before = told ? *told & ~LATE_LOST : 0, missed = told ? *told & LATE_LOST : 0;
 
-	if (told && before >= now)
+	if (told && *told >= now)
 		return 0;
 	struct late *late = has_room() ? bpf_ringbuf_reserve(&ring, sizeof(*late), 0) : 0;
 
 	if (!late) {
-		/* The next task tells all of it: that there was one loss is enough. */
-		if (!missed)
-			count(SOURCE_LIFECYCLE, lost);
-		note_told(id, before | LATE_LOST);
+		count_late_lost(id);
 		return 0;
 	}
 	late->kind = KIND_LATE;
@@ -291,7 +303,7 @@ static __noinline int correct(struct task_struct *task, struct cgroup *cgroup)
 	late->time_ns = bpf_ktime_get_boot_ns();
 	late->id = id;
 	late->cpu = times;
-	note_told(id, now | missed);
+	note_told(id, now);
 	bpf_ringbuf_submit(late, 0);
 	return 0;
 }

@@ -110,6 +110,7 @@ const (
 	programMapIncidents        = "incidents"
 	programMapKubepods         = "kubepods"
 	programMapLastKills        = "last_kills"
+	programMapLateLost         = "late_lost"
 	programMapRing             = "ring"
 	programMapTallies          = "tallies"
 	programMapTold             = "told"
@@ -192,6 +193,7 @@ type programMapSpecs struct {
 	Incidents *ebpf.MapSpec `ebpf:"incidents"`
 	Kubepods  *ebpf.MapSpec `ebpf:"kubepods"`
 	LastKills *ebpf.MapSpec `ebpf:"last_kills"`
+	LateLost  *ebpf.MapSpec `ebpf:"late_lost"`
 	Ring      *ebpf.MapSpec `ebpf:"ring"`
 	Tallies   *ebpf.MapSpec `ebpf:"tallies"`
 	Told      *ebpf.MapSpec `ebpf:"told"`
@@ -236,6 +238,7 @@ type programMaps struct {
 	Incidents *ebpf.Map `ebpf:"incidents"`
 	Kubepods  *ebpf.Map `ebpf:"kubepods"`
 	LastKills *ebpf.Map `ebpf:"last_kills"`
+	LateLost  *ebpf.Map `ebpf:"late_lost"`
 	Ring      *ebpf.Map `ebpf:"ring"`
 	Tallies   *ebpf.Map `ebpf:"tallies"`
 	Told      *ebpf.Map `ebpf:"told"`
@@ -247,6 +250,7 @@ func (m *programMaps) Close() error {
 		m.Incidents,
 		m.Kubepods,
 		m.LastKills,
+		m.LateLost,
 		m.Ring,
 		m.Tallies,
 		m.Told,

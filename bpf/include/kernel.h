@@ -151,6 +151,7 @@ struct cgroup {
 	struct cgroup_subsys_state self;
 	unsigned long flags;
 	int level;
+	int nr_descendants;
 	int nr_dying_descendants;
 	int nr_populated_csets;
 	struct kernfs_node *kn;
