@@ -75,6 +75,14 @@ func (p *FS) Stat(pid int) (Stat, error) {
 	return s, nil
 }
 
+// inRuntime knows the runtimes' commands, as they name their processes until these
+// execute the container's program: runc's libcontainer/nsenter/nsexec.c, crun's
+// own name, youki's crates/libcontainer/src/process.
+func inRuntime(command []byte) bool {
+	return string(command) == "runc" || string(command) == "crun" ||
+		bytes.HasPrefix(command, []byte("runc:[")) || bytes.HasPrefix(command, []byte("youki:["))
+}
+
 func parseStat(content []byte) (Stat, bool) {
 	// The command is in parentheses and may hold some itself.
 	open, shut := bytes.IndexByte(content, '('), bytes.LastIndexByte(content, ')')
@@ -82,7 +90,7 @@ func parseStat(content []byte) (Stat, bool) {
 		return Stat{}, false
 	}
 	command, rest := content[open+1:shut], content[shut+1:]
-	s := Stat{InRuntime: bytes.HasPrefix(command, []byte("runc")) || bytes.HasPrefix(command, []byte("crun"))}
+	s := Stat{InRuntime: inRuntime(command)}
 	for i := 0; ; i++ {
 		rest = bytes.TrimLeft(rest, " ")
 		end := bytes.IndexAny(rest, " \n")

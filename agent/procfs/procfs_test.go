@@ -23,6 +23,7 @@ func TestParseStat(t *testing.T) {
 		"plain":               {"12 (redis-server)" + rest, Stat{Start: 123450 * time.Millisecond}, true},
 		"parentheses":         {"12 (a) S (b) 1)" + rest, Stat{Start: 123450 * time.Millisecond}, true},
 		"runc":                {"12 (runc:[2:INIT])" + rest, Stat{Start: 123450 * time.Millisecond, InRuntime: true}, true},
+		"a name like runc's":  {"12 (crunchy)" + rest, Stat{Start: 123450 * time.Millisecond}, true},
 		"cut short":           {"12 (redis-server) S 1 2 3", Stat{}, false},
 		"no command":          {"12 redis-server" + rest, Stat{}, false},
 		"garbage in a number": {"12 (a) S 1 2 3 0 -1 4194560 10 20 30 40 5 6 7 8 20 0 1 0 x 9999 678", Stat{}, false},

@@ -20,10 +20,10 @@ const (
 	// sandboxAdj is what the kubelet gives every pod's sandbox, and nothing
 	// else (pkg/kubelet/qos, via the CRI's sandbox oom_score_adj).
 	sandboxAdj = -998
-	// settled is how old a process must be before its oom_score_adj says what
+	// settledAge is how old a process must be before its oom_score_adj says what
 	// it is: while runc sets a container up, its process still has the
-	// adjustment of the shim that started it, which is the sandbox's too.
-	settled = 2 * time.Second
+	// adjustment of the shim that started it, which may be the sandbox's too.
+	settledAge = 2 * time.Second
 	// unkillable is the adjustment of what the kernel never kills.
 	unkillable = -1000
 )
@@ -183,19 +183,35 @@ func (s *Sampler) decide(m *member, pids []int, now time.Time) kind {
 		return s.decideBlind(m)
 	case !m.procs.adj.Known:
 		return undecided
-	case m.procs.adj.N != sandboxAdj || len(pids) != 1:
-		return application
 	}
-	stat, err := s.cfg.Processes.Stat(pids[0])
+	m.sandboxLike = m.procs.adj.N == sandboxAdj
 	switch {
-	case errors.Is(err, procfs.ErrGone):
-		// A recorded tree without start times: as old as need be.
-		return sandbox
-	case err != nil || stat.InRuntime || now.Sub(s.cfg.BootTime.Add(stat.Start)) < settled:
-		m.sandboxLike = true
+	case !s.settled(pids, now):
 		return undecided
+	case m.sandboxLike && len(pids) == 1:
+		return sandbox
 	}
-	return sandbox
+	return application
+}
+
+// settled says that what runs in a container is what is to run there. While the
+// runtime sets it up there are processes of its own, up to three, with the
+// adjustment of whatever started them.
+func (s *Sampler) settled(pids []int, now time.Time) bool {
+	old, gone := false, 0
+	for _, pid := range pids {
+		stat, err := s.cfg.Processes.Stat(pid)
+		switch {
+		case errors.Is(err, procfs.ErrGone):
+			gone++
+		case err != nil || stat.InRuntime:
+			return false
+		case now.Sub(s.cfg.BootTime.Add(stat.Start)) >= settledAge:
+			old = true
+		}
+	}
+	// A recorded tree has no start times: as old as need be.
+	return old || gone == len(pids)
 }
 
 // decideBlind is for an agent that does not see the node's processes (no

@@ -55,22 +55,35 @@ func TestRestartedContainerGoesOnUnderItsName(t *testing.T) {
 	}
 }
 
+// process variants: what a container's processes are while runc sets it up.
+func (p process) inRuntime() process { p.runtime = true; return p }
+
+func (p process) startedAt(at time.Duration) process { p.start = at; return p }
+
+// Without names it takes the processes to tell a sandbox from an application, and
+// what the runtime starts to set either up is neither.
 func TestSandboxHasNoSeries(t *testing.T) {
 	pause := process{adj: sandboxAdj, start: time.Minute}
+	now := time.Hour // as the world's clock says
 	for name, c := range map[string]struct {
-		process process
-		group   string
-		want    []string // sandbox or application, sweep by sweep
+		processes []process
+		group     string
+		want      []string // sandbox or application, sweep by sweep
 	}{
-		"pause":                {pause, "0", []string{"sandbox"}},
-		"application":          {app, "0", []string{"application"}},
-		"being set up by runc": {process{adj: sandboxAdj, start: time.Minute, runtime: true}, "0", []string{"nothing", "nothing"}},
-		"just started":         {process{adj: sandboxAdj, start: time.Hour}, "0", []string{"nothing", "sandbox"}},
-		"kubelet's group kill": {pause, "1", []string{"application"}},
+		"pause":                         {[]process{pause}, "0", []string{"sandbox"}},
+		"application":                   {[]process{app}, "0", []string{"application"}},
+		"being set up by runc":          {[]process{pause.inRuntime()}, "0", []string{"nothing", "nothing"}},
+		"runc's three stages":           {[]process{pause.inRuntime(), pause.inRuntime(), pause.inRuntime()}, "0", []string{"nothing", "nothing"}},
+		"runc, started by nobody known": {[]process{app.inRuntime()}, "0", []string{"nothing", "nothing"}},
+		"runc's last stage is there":    {[]process{app, app.inRuntime()}, "0", []string{"nothing", "nothing"}},
+		"pause just started":            {[]process{pause.startedAt(now)}, "0", []string{"nothing", "sandbox"}},
+		"runc not yet by that name":     {[]process{app.startedAt(now)}, "0", []string{"nothing", "application"}},
+		"a young child":                 {[]process{app, app.startedAt(now)}, "0", []string{"application"}},
+		"kubelet's group kill":          {[]process{pause.inRuntime()}, "1", []string{"application"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
-			container := w.container(w.pod(cgroupfs.BestEffort, "uid-1"), "id-1", c.process)
+			container := w.container(w.pod(cgroupfs.BestEffort, "uid-1"), "id-1", c.processes...)
 			if c.group == "1" {
 				w.readings[container.ID].Set(cgroupfs.MemoryOOMGroup, 1)
 			}

@@ -95,12 +95,14 @@ func (w *world) pod(qos cgroupfs.QoS, uid string) *cgroupfs.Cgroup {
 }
 
 // container makes a container with one process.
-func (w *world) container(pod *cgroupfs.Cgroup, id string, p process) *cgroupfs.Cgroup {
+func (w *world) container(pod *cgroupfs.Cgroup, id string, processes ...process) *cgroupfs.Cgroup {
 	c := w.make(pod, cgroupfs.LevelContainer, pod.Path+"/"+id, pod.QoS)
 	c.ContainerID = id
-	pid := int(c.ID) + 1000
-	w.procs[c.ID] = []int{pid}
-	w.processes[pid] = p
+	for i, p := range processes {
+		pid := int(c.ID) + 1000*(i+1)
+		w.procs[c.ID] = append(w.procs[c.ID], pid)
+		w.processes[pid] = p
+	}
 	return c
 }
 
