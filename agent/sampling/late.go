@@ -4,6 +4,7 @@ package sampling
 
 import (
 	"slices"
+	"time"
 
 	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
 	"github.com/slicewatch/slicewatch/cgroupfs"
@@ -33,8 +34,9 @@ type lateAccount struct {
 	cgroup *cgroupfs.Cgroup
 	series *ledger.Series
 	sweep  uint64
-	// counters are those of lateFields.
-	counters [lateParts + len(cfsFields)]uint64
+	// counters are those of lateFields, as of countedAt.
+	counters  [lateParts + len(cfsFields)]uint64
+	countedAt time.Time
 }
 
 // awaitLate notes with what an account is closed.
@@ -46,7 +48,7 @@ func (s *Sampler) awaitLate(m *member) {
 		s.cfg.Telemetry.SweepErrors("event_incomplete", 1)
 		return
 	}
-	a := &lateAccount{cgroup: m.cgroup, series: m.inc.Series(), sweep: s.counts.sweeps}
+	a := &lateAccount{cgroup: m.cgroup, series: m.inc.Series(), sweep: s.counts.sweeps, countedAt: m.countedAt}
 	for i, f := range lateFields {
 		a.counters[i], _ = m.reading.Get(f)
 	}
@@ -55,7 +57,7 @@ func (s *Sampler) awaitLate(m *member) {
 
 // addLate adds to a closed account what was used after the death that closed
 // it.
-func (s *Sampler) addLate(a *lateAccount, told *cgroupfs.Reading) {
+func (s *Sampler) addLate(a *lateAccount, told *cgroupfs.Reading, at time.Time) {
 	if s.cfg.Book.Find(a.series.Key()) != a.series {
 		return // it has been dropped
 	}
@@ -65,6 +67,7 @@ func (s *Sampler) addLate(a *lateAccount, told *cgroupfs.Reading) {
 			now[i] = max(v, a.counters[i])
 		}
 	}
+	now[lateUsage] = min(now[lateUsage], s.mostUsage(a.counters[lateUsage], a.countedAt, at))
 	// However the kernel splits the time now, the parts grow by what the whole
 	// does.
 	grown := now[lateUsage] - a.counters[lateUsage]
@@ -80,7 +83,7 @@ func (s *Sampler) addLate(a *lateAccount, told *cgroupfs.Reading) {
 			s.classes.add(a.cgroup.QoS, f, now[i]-a.counters[i])
 		}
 	}
-	a.counters = now
+	a.counters, a.countedAt = now, at
 	s.ended = true
 }
 

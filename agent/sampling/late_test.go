@@ -149,3 +149,33 @@ func TestLateAccountsAreBounded(t *testing.T) {
 		t.Errorf("%d accounts are still kept", got)
 	}
 }
+
+// The scheduler's time of a group, which may be what a death tells, runs ahead of
+// what was charged. However old the container, its end adds no more than its CPUs
+// could run since it was read.
+func TestDeathTellsNoMoreThanCanHaveRun(t *testing.T) {
+	const day, second = 86_400_000_000, 1_000_000
+	w := newWorld()
+	pod := w.pod(cgroupfs.Burstable, podUID)
+	c := w.container(pod, containerID(1), app)
+	w.use(c, cgroupfs.CPUUsage, day)
+	a, e := w.told(t, nil)
+	name := containerID(1)
+	if got := value(find(t, a.step(), name).Total, cgroupfs.CPUUsage); got != fmt.Sprint(day) {
+		t.Fatalf("usage %s, want %d", got, day)
+	}
+	w.readings[c.ID].Set(cgroupfs.CPUUsage, day+100*second)
+	e.death(c)
+	read := find(t, a.step(), name)
+	// The node has 4 CPUs and a tick may be a second late.
+	got, _ := read.Total.Get(cgroupfs.CPUUsage)
+	if got < day+4*second || got > day+8*second {
+		t.Errorf("usage grew by %d µs, want that of 4 CPUs in a second or two", got-day)
+	}
+	e.late(c.ID, day+100*second, day+100*second, 0, 0)
+	read = find(t, a.step(), name)
+	late, _ := read.Total.Get(cgroupfs.CPUUsage)
+	if late < got || late > got+8*second {
+		t.Errorf("usage grew by %d µs after the end", late-got)
+	}
+}

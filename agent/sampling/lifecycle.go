@@ -3,6 +3,7 @@
 package sampling
 
 import (
+	"math"
 	"os"
 	"syscall"
 	"time"
@@ -125,7 +126,7 @@ func (t taker) OnLate(l *events.Late) {
 		return
 	}
 	if a := t.s.lifecycle.late[l.ID]; a != nil {
-		t.s.addLate(a, &l.Final)
+		t.s.addLate(a, &l.Final, l.Time)
 	}
 }
 
@@ -141,6 +142,9 @@ func (t taker) OnKill(k *events.Kill) {
 func (s *Sampler) takeFinal(m *member, told *cgroupfs.Reading, at time.Time) {
 	final := *told
 	if usage, ok := final.Get(cgroupfs.CPUUsage); ok {
+		last, _ := m.reading.Get(cgroupfs.CPUUsage)
+		usage = min(usage, s.mostUsage(last, m.countedAt, at))
+		final.Set(cgroupfs.CPUUsage, usage)
 		// How the time is split is estimated: neither part may fall.
 		system, _ := final.Get(cgroupfs.CPUSystem)
 		before, _ := m.reading.Get(cgroupfs.CPUSystem)
@@ -162,7 +166,23 @@ func (s *Sampler) takeFinal(m *member, told *cgroupfs.Reading, at time.Time) {
 			m.reading.Unset(f)
 		}
 	}
-	m.read, m.readAt = true, at
+	m.read, m.readAt, m.countedAt = true, at, at
+}
+
+// unseenRun is for how long a task may have run when a counter was read that has
+// none of it yet: up to the CPU's next tick, which is a second away where ticks are
+// off (nohz_full, kernel/sched/core.c, sched_tick_remote).
+const unseenRun = time.Second
+
+// mostUsage returns what the CPU time of a cgroup can have come to, in µs. What is
+// told at a death may be the scheduler's time of the group, which is ahead of
+// what was charged by a little for each time that a CPU had nothing more to run of it:
+// by minutes after a year.
+func (s *Sampler) mostUsage(counted uint64, since, at time.Time) uint64 {
+	if !s.node.CPUs.Known || since.IsZero() {
+		return math.MaxUint64
+	}
+	return counted + uint64((max(at.Sub(since), 0)+unseenRun).Microseconds()*s.node.CPUs.N)
 }
 
 // brief accounts for a cgroup that was gone before the tree could show it.
@@ -176,7 +196,7 @@ func (s *Sampler) brief(d *events.Death) {
 	if c == nil || c.Level < cgroupfs.LevelPod {
 		return
 	}
-	m := &member{cgroup: c, watched: true, born: b.told.Time}
+	m := &member{cgroup: c, watched: true, born: b.told.Time, countedAt: b.told.Time}
 	s.takeFinal(m, &d.Final, d.Time)
 	m.final = true
 	s.end(m, d.Time)

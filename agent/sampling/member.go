@@ -51,6 +51,8 @@ type member struct {
 	// read says that it was read at least once, readAt when last.
 	read   bool
 	readAt time.Time
+	// countedAt is when the sweep began that counted it last, or the kernel told.
+	countedAt time.Time
 	// rateAt and rateUsage are where the CPU rate is taken from.
 	rateAt    time.Time
 	rateUsage uint64
@@ -66,7 +68,7 @@ func (m *member) started() time.Time {
 	return m.born
 }
 
-func (s *Sampler) read(m *member, how func(*cgroupfs.Cgroup, *cgroupfs.Reading) error) {
+func (s *Sampler) read(m *member, now time.Time, how func(*cgroupfs.Cgroup, *cgroupfs.Reading) error) {
 	at := time.Now()
 	err := how(m.cgroup, &m.reading)
 	switch {
@@ -76,7 +78,7 @@ func (s *Sampler) read(m *member, how func(*cgroupfs.Cgroup, *cgroupfs.Reading) 
 	case err != nil:
 		s.complain.about("read", err)
 	}
-	m.read, m.readAt = true, at
+	m.read, m.readAt, m.countedAt = true, at, now
 	if s.noSwap {
 		for _, f := range swapFields {
 			m.reading.Unset(f)

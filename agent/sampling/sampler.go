@@ -242,7 +242,7 @@ func (s *Sampler) between(now time.Time) {
 	s.apply(changes, now)
 	for _, c := range changes.Born {
 		if m := s.members[c.ID]; m != nil {
-			s.read(m, s.cfg.Reader.ReadNow)
+			s.read(m, now, s.cfg.Reader.ReadNow)
 			if m.cgroup.Level == cgroupfs.LevelContainer {
 				s.look(m, now)
 			}
@@ -267,7 +267,7 @@ func (s *Sampler) sweep(now time.Time) {
 		s.cfg.Telemetry.SweepErrors("iterator_overflow", missed)
 	}
 	for _, m := range s.order {
-		s.read(m, s.cfg.Reader.Read)
+		s.read(m, now, s.cfg.Reader.Read)
 	}
 	s.lookAtProcesses(now)
 	for _, m := range s.order {
