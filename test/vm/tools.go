@@ -40,6 +40,26 @@ func tail(text string, limit int) string {
 	return "..." + text[len(text)-limit:]
 }
 
+// Tool is a program and the Debian package that has it.
+type Tool struct{ Program, Package string }
+
+// Emulator returns the tool that emulates machines of an architecture.
+func Emulator(arch string) (Tool, error) {
+	e, err := emulatorOf(arch)
+	return Tool{e.program, e.debianPackage}, err
+}
+
+// Require installs what is missing of the tools where this user may install
+// packages; else the error says what to type. Of cfg it uses Progress.
+func Require(ctx context.Context, cfg Config, tools ...Tool) error {
+	for _, t := range tools {
+		if err := requireTool(ctx, cfg, t.Program, t.Package); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // requireTool installs a Debian package if its program is missing and this user
 // may install packages; else the error says what to type.
 func requireTool(ctx context.Context, cfg Config, program, pkg string) error {

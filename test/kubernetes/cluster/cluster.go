@@ -96,7 +96,16 @@ func Up(ctx context.Context, config Config) (*Cluster, error) {
 
 // prepareNode fetches and makes what the node is started from.
 func (c *Cluster) prepareNode(ctx context.Context, config Config) error {
-	kernel, err := vm.FetchKernel(ctx, vm.Config{Arch: config.Arch, Progress: os.Stderr})
+	machine := vm.Config{Arch: config.Arch, Progress: os.Stderr}
+	emulator, err := vm.Emulator(config.Arch)
+	if err != nil {
+		return err
+	}
+	if err := vm.Require(ctx, machine, emulator, vm.Tool{Program: "qemu-img", Package: "qemu-utils"},
+		vm.Tool{Program: "mkfs.ext4", Package: "e2fsprogs"}, vm.Tool{Program: "cpio", Package: "cpio"}); err != nil {
+		return err
+	}
+	kernel, err := vm.FetchKernel(ctx, machine)
 	if err != nil {
 		return err
 	}
