@@ -2,7 +2,11 @@
 
 package durations
 
-import "github.com/slicewatch/slicewatch/bpf/durations/stretch"
+import (
+	"time"
+
+	"github.com/slicewatch/slicewatch/bpf/durations/stretch"
+)
 
 // account is what is known of one container and was not taken yet.
 type account struct {
@@ -10,9 +14,9 @@ type account struct {
 	// tellThrottle takes the merger's stretches; kept, as making it allocates.
 	tellThrottle func(nanos uint64)
 	counts       [NumKinds]counts
-	fresh        bool // there is something to take
-	finished     bool // the cgroup is gone
-	used         uint64
+	fresh        bool      // there is something to take
+	finished     bool      // the cgroup is gone
+	used         time.Time // when somebody last asked for it
 	excess       throttleExcess
 	// rawNanos is the sum of the single CPUs' holds, which throttled_usec is.
 	rawNanos uint64

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -36,9 +37,10 @@ const (
 const (
 	// maxAccounts bounds the containers that are kept track of.
 	maxAccounts = 8192
-	// unclaimedDrains is after how many drains an account goes that nobody
-	// asked for: its cgroup was gone before it was seen, or is no container's.
-	unclaimedDrains = 300
+	// unclaimedTime is after how long an account goes that nobody asked for: its
+	// cgroup was gone before it was seen, or is no container's. Sweeps, which
+	// ask, are a minute apart at most.
+	unclaimedTime = 5 * time.Minute
 )
 
 // Config is what a Reader works with.
@@ -59,7 +61,7 @@ type Reader struct {
 	place    Place
 	// lostHere are the losses that the programs do not know of, by kind.
 	lostHere [NumKinds]uint64
-	drains   uint64
+	now      time.Time // of the last drain
 	// onInterval sees every interval, in tests.
 	onInterval func(*throttleInterval)
 }
@@ -78,7 +80,7 @@ func Open(cfg Config) (*Reader, error) {
 		bounds:   slices.Clone(cfg.BoundsNanos),
 		throttle: openThrottle(ringBytes(cpus)),
 		stall:    openStall(cfg.BoundsNanos),
-		accounts: map[uint64]*account{},
+		accounts: map[uint64]*account{}, now: time.Now(),
 	}, nil
 }
 
@@ -101,14 +103,14 @@ func (r *Reader) SetPlace(place Place) error {
 // Drain takes over what came since the last call. It does not wait. After an
 // error the rest is there.
 func (r *Reader) Drain() error {
-	r.drains++
+	r.now = time.Now()
 	r.throttle.drain(r.interval)
 	errThrottle := r.throttle.drainExcesses(r.excess)
 	errStall := r.stall.drain(r.stalled)
 	now := r.throttle.now()
 	for id, a := range r.accounts {
 		a.settle(now)
-		if r.drains-a.used > unclaimedDrains {
+		if r.now.Sub(a.used) > unclaimedTime {
 			r.giveUp(id, a)
 		}
 	}
@@ -117,6 +119,9 @@ func (r *Reader) Drain() error {
 
 // giveUp forgets an account that nobody asked for.
 func (r *Reader) giveUp(id uint64, a *account) {
+	if !a.finished {
+		a.merger.Finish(a.tellThrottle)
+	}
 	for kind := range a.counts {
 		r.lostHere[kind] += a.counts[kind].total()
 	}
@@ -134,7 +139,7 @@ func (r *Reader) account(id uint64, kind Kind) *account {
 			return nil
 		}
 		a = newAccount(r)
-		a.used = r.drains
+		a.used = r.now
 		r.accounts[id] = a
 	}
 	if a.finished {
@@ -203,7 +208,7 @@ func (r *Reader) Take(container uint64, ended bool, fold func(kind Kind, cells [
 	if a == nil || a.finished {
 		return
 	}
-	a.used = r.drains
+	a.used = r.now
 	if ended {
 		a.merger.Finish(a.tellThrottle)
 	}
@@ -229,7 +234,7 @@ func (r *Reader) collect(container uint64) {
 func (r *Reader) drop(container uint64) {
 	r.throttle.forget(container)
 	r.stall.forget(container)
-	*r.accounts[container] = account{finished: true, used: r.drains}
+	*r.accounts[container] = account{finished: true, used: r.now}
 }
 
 // Lost returns how many events did not make it into a histogram as they were,

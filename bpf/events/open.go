@@ -109,7 +109,7 @@ func newLoader(cfg Config) (*loader, error) {
 		spec: spec, types: types, maps: map[string]*ebpf.Map{},
 		cpus: uint32(cpus), lifecycleRoom: size - size/4, perCPU: perCPUVariable,
 	}
-	for _, name := range []string{programMapRing, programMapTallies, programMapKubepods, programMapIncidents, programMapLastKills, programMapTold, programMapToldTimes} {
+	for _, name := range []string{programMapRing, programMapTallies, programMapKubepods, programMapIncidents, programMapLastKills, programMapTold, programMapToldTimes, programMapLateLost} {
 		m, err := ebpf.NewMap(spec.Maps[name])
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("make the map %s: %w", name, err), closeMaps(l.maps))

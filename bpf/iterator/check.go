@@ -9,8 +9,8 @@ import (
 	"github.com/slicewatch/slicewatch/cgroupfs"
 )
 
-// checkEvery is after how many sweeps fields are compared anew that were 0
-// before, which proved nothing.
+// checkEvery is after how many sweeps fields are compared anew that were next to
+// nothing before, which proved nothing.
 const checkEvery = 300
 
 // check compares the statistics, whose places are not known for sure, with the
@@ -61,7 +61,7 @@ func (r *Reader) compare(before, file, after *cgroupfs.Reading) {
 		case !isGuessed(f):
 		case v+slack(f, v) < min(a, b) || v > max(a, b)+slack(f, v):
 			r.drop(f)
-		case v == 0 && a == 0:
+		case max(v, a) <= slack(f, 0): // what is in a wrong place may be as little
 			r.unproven = append(r.unproven, f)
 		}
 	}
@@ -72,7 +72,7 @@ func (r *Reader) compare(before, file, after *cgroupfs.Reading) {
 
 // slack is what a value of memory.stat may lie outside of the two walks around
 // it: the kernel lets that file be some pages late for each CPU. A wrong place
-// is off by more, or does no harm yet.
+// is off by more, now or at a later check.
 func slack(f cgroupfs.Field, v uint64) uint64 {
 	const pages, count = 256 << 10, 64
 	if f.Info().Unit == cgroupfs.UnitBytes {

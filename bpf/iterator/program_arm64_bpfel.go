@@ -54,7 +54,7 @@ type programWalk struct {
 	_         structs.HostLayout
 	Records   uint64
 	Overflow  uint64
-	Done      uint64
+	Begun     uint64
 	Unflushed uint64
 }
 

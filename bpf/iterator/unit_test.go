@@ -4,15 +4,14 @@ package iterator
 
 import (
 	"math"
-	"reflect"
 	"strings"
 	"testing"
 
-	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/slicewatch/slicewatch/cgroupfs"
+	"github.com/slicewatch/slicewatch/test/layouts"
 )
 
 func TestAdjust(t *testing.T) {
@@ -168,35 +167,7 @@ func TestFilesAreThoseWithoutAGap(t *testing.T) {
 
 // The program and Go see the same bytes.
 func TestLayouts(t *testing.T) {
-	spec, err := loadProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, ours := range map[string]reflect.Type{
-		"record": reflect.TypeFor[programRecord](), "walk": reflect.TypeFor[programWalk](),
-	} {
-		var theirs *btf.Struct
-		if err := spec.Types.TypeByName(name, &theirs); err != nil {
-			t.Fatal(err)
-		}
-		if uintptr(theirs.Size) != ours.Size() {
-			t.Errorf("%s has %d bytes in C and %d in Go", name, theirs.Size, ours.Size())
-		}
-		for _, member := range theirs.Members {
-			field, ok := ours.FieldByNameFunc(func(n string) bool { return strings.EqualFold(n, strings.ReplaceAll(member.Name, "_", "")) })
-			if !ok {
-				t.Errorf("%s.%s is not in Go", name, member.Name)
-				continue
-			}
-			size, err := btf.Sizeof(member.Type)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if uintptr(member.Offset.Bytes()) != field.Offset || uintptr(size) != field.Type.Size() {
-				t.Errorf("%s.%s: %d bytes at %d in C, %d at %d in Go", name, member.Name, size, member.Offset.Bytes(), field.Type.Size(), field.Offset)
-			}
-		}
-	}
+	layouts.Compare(t, "program", map[string]any{"record": programRecord{}, "walk": programWalk{}})
 	if len(events) != len(programRecord{}.Events) || len(statistics) != len(programRecord{}.States) {
 		t.Error("the numbers of statistics differ between C and Go")
 	}

@@ -47,7 +47,7 @@ struct record {
 struct walk {
 	u64 records;  /* that were written */
 	u64 overflow; /* cgroups for which there was no room */
-	u64 done;     /* 1 when the walk came to its end */
+	u64 begun;    /* 1 from the first cgroup to the end of the walk */
 	u64 unflushed; /* 1 where the kernel has no function for flushing */
 };
 
@@ -210,10 +210,14 @@ int walk_cgroups(struct bpf_iter__cgroup *context)
 	if (!walk)
 		return 0;
 	if (!cgroup) { /* behind the last one */
-		walk->done = 1;
+		/* A removed cgroup is passed over: then there was none. */
+		if (!walk->begun)
+			walk->records = walk->overflow = 0;
+		walk->begun = 0;
 		return 0;
 	}
 	if (context->meta->seq_num == 0) {
+		walk->begun = 1;
 		walk->records = 0;
 		walk->overflow = 0;
 		flush(cgroup, walk);
