@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/cgroupfs"
 )
 
 // Kill is one process that the kernel's OOM killer killed, as its event says.
@@ -245,8 +246,28 @@ func (k *Keeper) scopeOf(n *node, event *Kill) snapshot.OOMScope {
 	if limit == nil { // above all pods
 		return snapshot.ScopeUnknown
 	}
+	if deeper := event.Limit.levelsBelow(limit.id); deeper > 0 {
+		// That of a cgroup that no sweep ever saw.
+		return snapshot.ScopeOf(min(limit.level+cgroupfs.Level(deeper), levelContainer))
+	}
 	limit.hits.spend(1)
 	return snapshot.ScopeOf(limit.level)
+}
+
+// levelsBelow returns how many levels of the tree of pods lead from one of a
+// place's ancestors down to it: 0 for itself, and from a container on.
+func (p Place) levelsBelow(ancestor uint64) int {
+	at := slices.Index(p.Below[:], ancestor)
+	if at < 0 || p.ID == ancestor {
+		return 0
+	}
+	deeper := 0
+	for _, id := range p.Below[at+1:] {
+		if id != 0 {
+			deeper++
+		}
+	}
+	return deeper
 }
 
 func (k *Keeper) limitOf(n *node, event *Kill, scope snapshot.OOMScope) *snapshot.OOMLimit {

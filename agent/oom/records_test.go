@@ -332,3 +332,22 @@ func TestSteadySweepAllocatesLittle(t *testing.T) {
 		t.Error("the state was written though nothing changed")
 	}
 }
+
+// A container that was gone before any sweep saw it was killed by its own limit
+// all the same: the event says how deep in the tree that is.
+func TestUnseenContainersLimitIsItsOwn(t *testing.T) {
+	w := newWorld(t)
+	pod := w.pod("p")
+	w.container(pod, "a", true)
+	k := w.start()
+	k.SetEvents(true)
+	w.sweep()
+	const unseen = 9999
+	at := place(pod)
+	at.ID, at.Below[2] = unseen, unseen
+	k.Kill(Kill{Time: w.now, Incident: 1, PID: 7, Command: "node", Victim: at, LimitKnown: true, Limit: at, LimitBytes: 16 << 20, TriggerPID: 7, TriggerCommand: "node"})
+	w.sweeps(patience + 4)
+	if len(k.records) != 1 || k.records[0].Scope != snapshot.ScopeContainer {
+		t.Fatalf("records %+v, want one of scope container", k.records)
+	}
+}
