@@ -91,6 +91,8 @@ func (t taker) OnBirth(b *events.Birth) {
 		m.born, m.watched = b.Time, true
 	} else if len(s.lifecycle.births) < maxBirths {
 		s.lifecycle.births[b.ID] = &birth{told: *b, sweep: s.counts.sweeps}
+	} else {
+		s.cfg.Telemetry.SweepErrors("event_incomplete", 1)
 	}
 	if m := s.members[b.ParentID]; m != nil {
 		m.noteChild(b.ID)
@@ -189,14 +191,17 @@ func (s *Sampler) mostUsage(counted uint64, since, at time.Time) uint64 {
 func (s *Sampler) brief(d *events.Death) {
 	told := events.Birth{ID: d.ID, ParentID: d.ParentID, Name: d.Name, Time: d.Time}
 	b := s.lifecycle.births[d.ID]
+	var since time.Time
 	if b == nil {
 		b = &birth{told: told} // its birth was lost, or before the agent
+	} else {
+		since = b.told.Time
 	}
 	c := s.locate(b)
 	if c == nil || c.Level < cgroupfs.LevelPod {
 		return
 	}
-	m := &member{cgroup: c, watched: true, born: b.told.Time, countedAt: b.told.Time}
+	m := &member{cgroup: c, watched: true, born: b.told.Time, countedAt: since}
 	s.takeFinal(m, &d.Final, d.Time)
 	m.final = true
 	s.end(m, d.Time)
@@ -343,6 +348,8 @@ func (s *Sampler) presumeDead(b *birth) {
 func (s *Sampler) closeWithout(m *member, ended time.Time) {
 	if len(s.lifecycle.closed) < maxBirths {
 		s.lifecycle.closed[m.cgroup.ID] = s.counts.sweeps
+	} else {
+		s.cfg.Telemetry.SweepErrors("event_incomplete", 1)
 	}
 	s.end(m, ended)
 }

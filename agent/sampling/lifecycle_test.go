@@ -294,6 +294,23 @@ func TestBirthsAreBounded(t *testing.T) {
 	if got := len(a.lifecycle.births); got != maxBirths {
 		t.Errorf("%d births are kept, want %d", got, maxBirths)
 	}
+	if got := a.telemetry.errors["event_incomplete"]; got != 100 {
+		t.Errorf("%d births that were not kept are counted, want 100", got)
+	}
+}
+
+// Of a cgroup whose birth was lost nobody knows for how long it ran.
+func TestDeathWithoutBirthCountsWhole(t *testing.T) {
+	w := newWorld()
+	pod := w.pod(cgroupfs.Burstable, podUID)
+	a, e := w.told(t, nil)
+	c := w.container(pod, containerID(1), app)
+	w.use(c, cgroupfs.CPUUsage, 900_000_000)
+	w.readings[c.ID].Set(cgroupfs.MemoryOOMGroup, 1)
+	e.death(c)
+	if got := find(t, a.step(), containerID(1)); value(got.Total, cgroupfs.CPUUsage) != "900000000" || got.Starts != 1 {
+		t.Errorf("usage %s, %d starts", value(got.Total, cgroupfs.CPUUsage), got.Starts)
+	}
 }
 
 // sink keeps the kills that it was told.
