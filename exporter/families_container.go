@@ -111,7 +111,7 @@ func containerDurations() []family {
 			series: []series{{histogram: func(s *subject) *snapshot.Histogram { return s.container.ThrottleDurations }}},
 		}, {
 			name: "slicewatch_container_memory_stall_duration_seconds", kind: histogram, unit: unitSeconds, labels: []string{"cause"},
-			help:   "How long a task of the container was held at a time: slowed down beyond memory.high, its reclaim included (cause=high), or reclaiming because it hit the memory limit of the container or its pod (cause=limit).",
+			help:   "How long a task of the container was held at a time: slowed down beyond memory.high, its reclaim included (cause=high), or reclaiming because it hit a memory limit: of the container, its pod, or another cgroup above or below (cause=limit).",
 			source: "eBPF: mem_cgroup_handle_over_high; mm_vmscan_memcg_reclaim",
 			series: []series{
 				{values: []string{"high"}, histogram: func(s *subject) *snapshot.Histogram { return s.container.StallsHigh }},
