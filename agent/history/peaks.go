@@ -2,7 +2,10 @@
 
 package history
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	// quarter is how long one slot of the memory peaks is.
@@ -76,20 +79,21 @@ func (p *peaks) addCPU(at time.Time, cores float64) {
 	}
 }
 
-// shift moves the marks by whole slots; the rest is less than a slot.
+// shift moves the marks by whole slots, rather too far back than too little: no
+// mark is to lie in the future, where it is not seen.
 func (p *peaks) shift(by time.Duration) {
 	if !p.restarted.IsZero() {
 		p.restarted = p.restarted.Add(by)
 	}
 	var moved peaks
 	for _, q := range &p.quarters {
-		if slot := q.slot + int32(by/quarter); q.slot != 0 && slot > 0 {
+		if slot := q.slot + wholeSlots(by, quarter); q.slot != 0 && slot > 0 {
 			q.slot = slot
 			moved.quarters[slot%quarters] = q
 		}
 	}
 	for _, h := range p.hours {
-		if slot := h.slot + int32(by/time.Hour); h.slot != 0 && slot > 0 {
+		if slot := h.slot + wholeSlots(by, time.Hour); h.slot != 0 && slot > 0 {
 			h.slot = slot
 			moved.hours[slot%hours] = h
 		}
@@ -97,9 +101,14 @@ func (p *peaks) shift(by time.Duration) {
 	p.quarters, p.hours = moved.quarters, moved.hours
 }
 
+// wholeSlots returns how many slots a time is, rounded towards the past.
+func wholeSlots(by, length time.Duration) int32 {
+	return int32(math.Floor(float64(by) / float64(length)))
+}
+
 // Restarted notes that a container of this series was started.
 func (s *Series) Restarted(at time.Time) {
-	if at.After(s.peaks.restarted) {
+	if at = wall(at); at.After(s.peaks.restarted) {
 		s.peaks.restarted = at
 	}
 }

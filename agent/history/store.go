@@ -78,7 +78,7 @@ func (s *Store) Series(key Key, now time.Time) *Series {
 		}
 	}
 	made := newSeries(key)
-	made.last = now
+	made.last = wall(now)
 	s.series[key] = made
 	return made
 }
@@ -126,6 +126,7 @@ const clockStep = 2 * time.Minute
 // that it does not lie in the future; a step forward makes everything older, as
 // a long pause does.
 func (s *Store) Observe(now time.Time) {
+	now = wall(now)
 	if back := s.last.Sub(now); !s.last.IsZero() && back > clockStep {
 		s.stats.ClockSteps++
 		for _, series := range s.series {
@@ -139,6 +140,10 @@ func (s *Store) Observe(now time.Time) {
 		}
 	}
 }
+
+// wall takes the monotonic reading off a time, which knows of no clock that was
+// set: by it no time is ever before an earlier one.
+func wall(at time.Time) time.Time { return at.Round(0) }
 
 // Stats returns what the store holds.
 func (s *Store) Stats() Stats {

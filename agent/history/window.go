@@ -76,6 +76,9 @@ func (s *Series) AddWindow(w Window) {
 	if w.Periods <= 0 || !w.End.After(w.Start) {
 		return
 	}
+	length := w.End.Sub(w.Start) // whatever became of the clock meanwhile
+	w.End = wall(w.End)
+	w.Start = w.End.Add(-length)
 	s.seen(w.End)
 	s.windows.kept = append(s.windows.kept, w)
 	k := slices.DeleteFunc(s.windows.kept, func(old Window) bool { return w.End.Sub(old.End) > windowKept })

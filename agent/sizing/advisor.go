@@ -92,7 +92,9 @@ const (
 // Fill takes in what a sweep found and gives each container its hint. The
 // snapshot is about to be published.
 func (a *Advisor) Fill(snap *snapshot.Snapshot) {
-	now := snap.Taken
+	// What is kept goes by the clock, how long an interval was by what no clock
+	// that is set can change.
+	taken, now := snap.Taken, snap.Taken.Round(0)
 	a.sweeps++
 	a.cfg.Store.Observe(now)
 	a.facts.cpus = quantity(snap.Node.CPUs)
@@ -103,12 +105,12 @@ func (a *Advisor) Fill(snap *snapshot.Snapshot) {
 	}
 	for i := range snap.Containers {
 		if c := &snap.Containers[i]; concerned(c) {
-			a.subject(c, now).feed(c, now)
+			a.subject(c, now).feed(c, taken)
 		}
 	}
 	a.takeResults()
 	a.takeOOMs(snap)
-	a.choose(snap, now)
+	a.choose(snap, taken)
 	evaluations := maxEvaluations
 	for i := range snap.Containers {
 		c := &snap.Containers[i]
@@ -118,7 +120,7 @@ func (a *Advisor) Fill(snap *snapshot.Snapshot) {
 			c.Hint = s.hint
 		}
 	}
-	a.tidy(now)
+	a.tidy(taken)
 	snap.Hints = a.stats
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 
@@ -230,6 +231,26 @@ func TestCountersAndClocksThatJump(t *testing.T) {
 	w.seconds(10)
 	if got := highest(); got > 0.25 {
 		t.Errorf("used %f cores after jumps", got)
+	}
+}
+
+// Nor does a clock that is set while the agent runs, whose times have a monotonic
+// reading: everything that is known moves along.
+func TestClockThatIsSetBack(t *testing.T) {
+	app := newBox(1, "web-0", "app")
+	store := history.NewStore(history.Config{})
+	w := newWorld(nil, store, app)
+	w.now = time.Now()
+	w.seconds(120)
+	before := store.Find(keyOf(app.identity)).Demand().Observed
+	*(*uint64)(unsafe.Pointer(&w.now)) -= 24 * 60 * 60 << 30 // the wall clock's seconds
+	snap := w.seconds(10)
+	found := store.Find(keyOf(app.identity))
+	if snap.Hints.ClockSteps != 1 || found.Last().After(w.now.Round(0)) {
+		t.Errorf("%d clock steps, the newest sample is of %s at %s", snap.Hints.ClockSteps, found.Last(), w.now)
+	}
+	if got := found.Demand().Observed - before; got != 10*time.Second {
+		t.Errorf("%s were seen in 10 s", got)
 	}
 }
 

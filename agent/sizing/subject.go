@@ -63,20 +63,20 @@ const (
 )
 
 // feed makes a sample of what grew since the sweep before.
-func (s *subject) feed(c *snapshot.Container, now time.Time) {
+func (s *subject) feed(c *snapshot.Container, taken time.Time) {
 	if s.series == nil {
 		return
 	}
 	if s.starts != 0 && c.Starts > s.starts {
-		s.series.Restarted(now)
+		s.series.Restarted(taken)
 	}
 	s.starts = c.Starts
-	elapsed := now.Sub(s.at)
+	elapsed := taken.Sub(s.at)
 	if !s.at.IsZero() && elapsed >= 0 && elapsed < leastInterval {
 		return
 	}
 	usable := !s.at.IsZero() && elapsed > 0 && elapsed <= maxInterval
-	s.at = now
+	s.at = taken
 	var grown [numCounters]history.Number
 	for i, f := range counterFields {
 		v, ok := c.Total.Get(f)
@@ -89,7 +89,7 @@ func (s *subject) feed(c *snapshot.Container, now time.Time) {
 	if !c.Ended.IsZero() {
 		return // what there was of it is in; silence is not idleness
 	}
-	sample := history.Sample{At: now, MemoryHighEvents: grown[counterHigh], FileRefaults: grown[counterRefaults]}
+	sample := history.Sample{At: taken, MemoryHighEvents: grown[counterHigh], FileRefaults: grown[counterRefaults]}
 	if usable {
 		sample.Elapsed = elapsed
 		sample.CPUCores = share(grown[counterUsage], elapsed)
