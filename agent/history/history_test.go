@@ -5,6 +5,7 @@ package history
 import (
 	"bytes"
 	"math"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -338,6 +339,31 @@ func TestStateSurvives(t *testing.T) {
 	second, err := again.AppendState(nil)
 	if err != nil || len(second) < len(state)*9/10 {
 		t.Errorf("saved again: %d bytes of %d, %v", len(second), len(state), err)
+	}
+}
+
+// The mark of what was told survives; a state of before there was one stands for
+// all that was until then.
+func TestToldSurvives(t *testing.T) {
+	store := filled()
+	told := Told{ID: 7, At: epoch.Add(time.Hour)}
+	store.Tell(told)
+	state, err := store.AppendState(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unmarked := regexp.MustCompile(`"told":{[^}]*},`).ReplaceAll(state, nil)
+	for _, test := range []struct {
+		state []byte
+		want  Told
+	}{{state, told}, {unmarked, Told{At: store.last}}} {
+		loaded := NewStore(Config{})
+		if err := loaded.Load(test.state); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(test.want, loaded.Told()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	}
 }
 

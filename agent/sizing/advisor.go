@@ -64,9 +64,9 @@ type Advisor struct {
 	cfg      Config
 	subjects map[uint64]*subject // by the series of the snapshot
 	sweeps   uint64
-	lastOOM  uint64 // id of the newest record that was taken in
-	begun    bool
+	begun    bool // the OOM records of the time before were looked at
 	due      struct{ save, tidy time.Time }
+	saved    time.Time
 	facts    struct{ cpus, memory snapshot.Quantity }
 	round    rotation
 	stats    snapshot.Hints
@@ -86,6 +86,8 @@ func New(cfg Config) *Advisor {
 
 const (
 	saveEvery = 5 * time.Minute
+	// saveOften is how often they are saved for what must not be forgotten.
+	saveOften = time.Minute
 	tidyEvery = time.Minute
 )
 
@@ -109,7 +111,7 @@ func (a *Advisor) Fill(snap *snapshot.Snapshot) {
 		}
 	}
 	a.takeResults()
-	a.takeOOMs(snap)
+	a.takeOOMs(snap, now)
 	a.choose(snap, taken)
 	evaluations := maxEvaluations
 	for i := range snap.Containers {
@@ -178,10 +180,13 @@ func (a *Advisor) tidy(now time.Time) {
 	case a.due.save.IsZero() || a.due.save.Sub(now) > saveEvery: // the clock may have been set
 		a.due.save = now.Add(saveEvery)
 	case !now.Before(a.due.save):
-		a.due.save = now.Add(saveEvery)
+		a.due.save, a.saved = now.Add(saveEvery), now
 		a.save()
 	}
 }
+
+// saveSoon has the histories saved with this sweep, unless they just were.
+func (a *Advisor) saveSoon() { a.due.save = a.saved.Add(saveOften) }
 
 // save hands the histories to Run, which writes them: a slow disk must not hold
 // up a sweep. A state that is not written yet makes room for the newer one.

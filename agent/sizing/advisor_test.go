@@ -129,9 +129,10 @@ func (j *memoryJournal) Sync() error {
 // world lets time pass for an advisor and its containers.
 type world struct {
 	*Advisor
-	boxes  boxes
-	now    time.Time
-	change func(*snapshot.Snapshot)
+	boxes   boxes
+	now     time.Time
+	change  func(*snapshot.Snapshot)
+	records []*snapshot.OOMRecord // newest first
 }
 
 func newWorld(journal Journal, store *history.Store, all ...*box) *world {

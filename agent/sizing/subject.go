@@ -18,13 +18,12 @@ type subject struct {
 	sweep    uint64          // the last sweep that found it
 
 	// What the counters said at the sweep before.
-	at     time.Time
-	starts uint64
-	before [numCounters]uint64
-	have   [numCounters]bool
-	// workingSet is the newest one, limit the memory limit, 0 without one.
-	workingSet, limit float64
-	throttled         bool // in the last interval
+	at        time.Time
+	starts    uint64
+	before    [numCounters]uint64
+	have      [numCounters]bool
+	held      readings
+	throttled bool // in the last interval
 
 	facts hints.Facts
 	hint  *snapshot.Hint
@@ -95,14 +94,12 @@ func (s *subject) feed(c *snapshot.Container, taken time.Time) {
 		sample.CPUCores = share(grown[counterUsage], elapsed)
 		sample.MemoryPressure = share(grown[counterPressure], elapsed)
 	}
-	if set, ok := c.Current.WorkingSet(); ok {
-		s.workingSet = float64(set)
-		sample.WorkingSetBytes = history.Known(s.workingSet)
+	if limit := memoryLimit(&c.Current); limit.V > 0 {
+		sample.MemoryLimitBytes = history.Known(limit.V)
 	}
-	s.limit = 0
-	if limit, ok := c.Current.Get(cgroupfs.MemoryMax); ok && limit != cgroupfs.Unlimited {
-		s.limit = float64(limit)
-		sample.MemoryLimitBytes = history.Known(s.limit)
+	if set, ok := c.Current.WorkingSet(); ok {
+		sample.WorkingSetBytes = history.Known(float64(set))
+		s.held.add(reading{at: taken, used: float64(set), limit: sample.MemoryLimitBytes.V})
 	}
 	s.series.Add(sample)
 }
