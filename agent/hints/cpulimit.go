@@ -33,6 +33,9 @@ const (
 // cpuLimit computes the CPU limit: the smallest that keeps throttled periods and
 // slowdown under 1 %, as the windows of per-period records say.
 func (a *advice) cpuLimit() {
+	if a.idle {
+		return // a window of an earlier time is no better than its samples
+	}
 	t := a.series.Throttling(a.at)
 	window := t.Decisive
 	hot := window.Periods > 0 && window.QuotaCores > 0 && window.OverTarget()

@@ -126,6 +126,51 @@ func checkPolicy(t *rapid.T, h snapshot.Hint) {
 	}
 }
 
+// What is idle has neither request nor limit for CPU, whatever was published when
+// it was not, and whatever a window said; what works again has both.
+func TestIdleHasNoCPUHint(t *testing.T) {
+	lightly := func(s *story) { // 0.3 ms every 10 s
+		for range 6 * 60 * 50 {
+			s.seconds(9, 0).seconds(1, 0.0003)
+		}
+	}
+	for name, play := range map[string]func(*story){
+		"from the first sample":     func(s *story) { s.uses(5*time.Minute, 0, 100*mi) },
+		"after a start":             func(s *story) { s.uses(5*time.Minute, 0.9, 100*mi).window(throttled).uses(50*time.Hour, 0, 100*mi) },
+		"but for a timer":           lightly,
+		"after a start, but for it": func(s *story) { s.uses(5*time.Minute, 0.9, 100*mi).window(throttled); lightly(s) },
+	} {
+		for _, policy := range Policies() {
+			s := begin()
+			s.uses(2*time.Minute, 0, 100*mi).window(func(w *history.Window) { w.NeedCores = 0.4 })
+			play(s)
+			plain := limits(0.25, 0.5, 256*mi, 512*mi)
+			Advise(s.Series, plain, Settings{Policy: policy}, s.now.Add(-49*time.Hour))
+			h := Advise(s.Series, plain, Settings{Policy: policy}, s.now)
+			if h.CPURequestCores.Known || h.CPULimitCores.Known || h.NoCPULimit || h.Urgent || !strings.Contains(describe(h), "cpu cpu_idle: ") {
+				t.Errorf("idle %s: %s", name, describe(h))
+			}
+			if !h.MemoryLimitBytes.Known {
+				t.Errorf("idle %s: no memory limit: %s", name, describe(h))
+			}
+			s.uses(2*time.Minute, 0.2, 100*mi)
+			if h := Advise(s.Series, plain, Settings{Policy: policy}, s.now); !h.CPURequestCores.Known || h.CPULimitCores.Known == h.NoCPULimit {
+				t.Errorf("idle %s, at work again: %s", name, describe(h))
+			}
+		}
+	}
+}
+
+// An agent that was not there for days does not take that for idleness.
+func TestSilenceIsNotIdleness(t *testing.T) {
+	s := begin().uses(3*day, 0.2, 100*mi)
+	s.now = s.now.Add(5 * day)
+	s.uses(6*time.Hour, 0, 100*mi)
+	if h := Advise(s.Series, Facts{}, Settings{}, s.now); !h.CPURequestCores.Known {
+		t.Errorf("no hint after five days that nobody saw: %s", describe(h))
+	}
+}
+
 // A published hint stands for a day unless something urgent happens.
 func TestHeldForADay(t *testing.T) {
 	s := begin().uses(3*day, 0.2, 100*mi)

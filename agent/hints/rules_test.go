@@ -55,6 +55,15 @@ func (s *story) uses(length time.Duration, cores, bytes float64) *story {
 	return s
 }
 
+// often adds samples of a minute each that are idle but for the last one of each
+// span.
+func (s *story) often(length, span time.Duration, cores float64) *story {
+	for end := s.now.Add(length); s.now.Before(end); {
+		s.uses(span-time.Minute, 0, 100*mi).uses(time.Minute, cores, 100*mi)
+	}
+	return s
+}
+
 // seconds adds samples of a second each.
 func (s *story) seconds(n int, cores float64) *story {
 	for range n {
@@ -111,6 +120,10 @@ func cpuScenarios() []scenario {
 		{"too little seen", begin().seconds(59, 0.2), plain, Settings{}},
 		{"just enough seen", begin().seconds(60, 0.2), plain, Settings{}},
 		{"idle for days", begin().uses(3*day, 0, 100*mi), plain, Settings{}},
+		{"idle after a start", begin().uses(10*time.Minute, 0.8, 100*mi).uses(3*day, 0, 100*mi), plain, Settings{}},
+		{"idle, having been throttled at its start", begin().uses(10*time.Minute, 0.8, 100*mi).window(throttled).uses(3*day, 0.0003, 100*mi), plain, Settings{Policy: Guaranteed}},
+		{"idle for a day", begin().uses(10*time.Minute, 0.8, 100*mi).uses(day, 0, 100*mi), plain, Settings{}},
+		{"work once a day", begin().often(4*day, day, 0.3), plain, Settings{}},
 		{"steady for a week", begin().uses(7*day, 0.2, 100*mi), plain, Settings{}},
 		{"steady with headroom", begin().uses(day, 0.2, 100*mi), plain, Settings{CPUHeadroom: 1.1}},
 		{"no CPU limit wanted", begin().uses(day, 0.2, 100*mi).window(throttled), plain, Settings{Policy: NoCPULimit}},

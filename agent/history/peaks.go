@@ -125,8 +125,9 @@ type Peaks struct {
 	Overshoot float64
 	// Samples says whether there was any.
 	Samples bool
-	// HighestCores is the highest CPU use of any one sample.
-	HighestCores float64
+	// HighestCores is the highest CPU use of any one sample, RecentCores that of
+	// the newest two days with samples, to a quarter of a day.
+	HighestCores, RecentCores float64
 }
 
 // Peaks returns what is known of the highest use in the 14 days before now.
@@ -162,7 +163,25 @@ func (s *Series) Peaks(now time.Time) Peaks {
 		}
 	}
 	m.Peak, m.Overshoot, m.Days = highest, second, float64(seen)/4
+	m.RecentCores = s.peaks.recentCores(last)
 	return m
+}
+
+// recentQuarters are two days: of a shorter silence work of each day would not be
+// seen.
+const recentQuarters = 8
+
+// recentCores looks at quarters with samples only: what nobody looked at was not
+// idle.
+func (p *peaks) recentCores(last int32) float64 {
+	highest, left := float32(0), recentQuarters
+	for slot := last; slot > max(0, last-quarters) && left > 0; slot-- {
+		if q := &p.quarters[slot%quarters]; q.slot == slot {
+			highest = max(highest, q.cores)
+			left--
+		}
+	}
+	return float64(highest)
 }
 
 // Growth is how a working set moved over the hours of the last day since the

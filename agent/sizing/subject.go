@@ -152,10 +152,12 @@ func memoryLimit(r *cgroupfs.Reading) snapshot.Quantity {
 const maxEvaluations = 25
 
 const (
-	soon     = 5 * time.Second // while there is no CPU hint yet
+	soon     = 5 * time.Second // while too little was seen for a CPU hint
 	often    = time.Minute     // in the first hour
 	seldom   = 5 * time.Minute // afterwards
 	firstAge = time.Hour
+	// veryYoung is for how long a hint for CPU is waited for: what is idle has none.
+	veryYoung = 2 * time.Minute
 )
 
 // evaluate makes a container's hint anew if it is due and left allows it, and
@@ -176,7 +178,7 @@ func (a *Advisor) evaluate(s *subject, c *snapshot.Container, now time.Time, lef
 	s.hint = &hint
 	a.stats.Evaluations++
 	switch {
-	case !hint.CPURequestCores.Known:
+	case !hint.CPURequestCores.Known && now.Sub(s.series.First()) < veryYoung:
 		s.due = now.Add(soon)
 	case now.Sub(s.series.First()) < firstAge:
 		s.due = now.Add(often)
