@@ -62,7 +62,7 @@ func (a *advice) cpuLimit() {
 	}
 	// What is behind a limit that clips can only be guessed at.
 	a.now.Provisional = hot && need == behind
-	a.urgentLimit = hot && !window.Harmless() && need > urgentStep*a.published.CPULimitCores.V && window.End.Add(takenWithin).After(a.published.CPUChanged)
+	a.urgentLimit = hot && !window.Harmless() && min(need, a.mostCores()) > urgentStep*a.published.CPULimitCores.V && window.End.Add(takenWithin).After(a.published.CPUChanged)
 }
 
 // leastLimit raises the limit to what samples and the policy ask for at least,

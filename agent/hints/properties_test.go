@@ -126,6 +126,62 @@ func checkPolicy(t *rapid.T, h snapshot.Hint) {
 	}
 }
 
+// No amount is above what the node has, which is seldom a whole number of steps,
+// nor is one that was published when the node had more.
+func TestNoHintIsAboveTheNode(t *testing.T) {
+	for _, policy := range Policies() {
+		for _, node := range [][2]float64{{3.997, 4000 * mi}, {2, 4096 * mi}, {1.2345, 1777777777}, {0.001, 1}} {
+			s := begin().uses(2*day, 3.9, 3900*mi)
+			facts := limits(0.25, 0.5, 256*mi, 512*mi)
+			Advise(s.Series, facts, Settings{Policy: policy}, s.now)
+			s.uses(time.Hour, 3.9, 3900*mi).window(func(w *history.Window) { throttled(w); w.NeedCores = 6 })
+			facts.NodeCPUs, facts.NodeMemoryBytes = amount(node[0]), amount(node[1])
+			for range 2 {
+				h := Advise(s.Series, facts, Settings{Policy: policy}, s.now)
+				cpus, memory := max(node[0], cpuStepCores), max(node[1], memoryStepBytes)
+				if h.CPURequestCores.V > cpus || h.CPULimitCores.V > cpus || h.MemoryRequestBytes.V > memory || h.MemoryLimitBytes.V > memory {
+					t.Errorf("on a node of %g cores and %s: %s", node[0], bytes(node[1]), describe(h))
+				}
+				recomputable(t, h)
+				s.uses(2*day, 3.9, 3900*mi)
+			}
+		}
+	}
+}
+
+// What only the node bounds is no haste: nothing is left to be done about it.
+func TestNodeCapIsNoHaste(t *testing.T) {
+	for name, s := range map[string]*story{
+		"killed":    begin().uses(day, 0.1, 900*mi).killed(history.OOMContainer, 1000*mi).killed(history.OOMContainer, 1000*mi),
+		"strained":  strained(func(s *history.Sample) { s.MemoryPressure = history.Known(0.18) }),
+		"throttled": begin().uses(day, 0.2, 100*mi).window(func(w *history.Window) { throttled(w); w.NeedCores = 4.2 }),
+	} {
+		facts := limits(0.25, 1, 256*mi, 1008*mi)
+		facts.NodeCPUs, facts.NodeMemoryBytes = amount(1), amount(1008*mi)
+		if name == "strained" {
+			facts.NodeMemoryBytes = amount(512 * mi)
+		}
+		Advise(s.Series, facts, Settings{Policy: NoCPULimit}, s.now)
+		s.now = s.now.Add(5 * time.Minute)
+		if h := Advise(s.Series, facts, Settings{Policy: NoCPULimit}, s.now); h.Urgent {
+			t.Errorf("%s, with all that the node has: %s", name, describe(h))
+		}
+	}
+}
+
+// Without a limit there is none to suffer from, as after it was taken away.
+func TestKilledUnderALimitThatIsGone(t *testing.T) {
+	for limit, urgent := range map[float64]bool{512 * mi: true, 0: false} {
+		s := begin().uses(day, 0.1, 500*mi).killed(history.OOMContainer, 512*mi)
+		facts := limits(0.25, 0.5, 256*mi, limit)
+		Advise(s.Series, facts, Settings{}, s.now)
+		s.now = s.now.Add(time.Minute)
+		if h := Advise(s.Series, facts, Settings{}, s.now); h.Urgent != urgent {
+			t.Errorf("with a limit of %s: %s", bytes(limit), describe(h))
+		}
+	}
+}
+
 // What is idle has neither request nor limit for CPU, whatever was published when
 // it was not, and whatever a window said; what works again has both.
 func TestIdleHasNoCPUHint(t *testing.T) {

@@ -100,7 +100,7 @@ var (
 	wasTooLow         = regexp.MustCompile(`a limit of ` + anAmount + ` was too low before`)
 	highest           = regexp.MustCompile(`14 days was ` + anAmount + `,`)
 	twice             = regexp.MustCompile(`the request: ` + anAmount + `\.$`)
-	nodeHas           = regexp.MustCompile(`The node has ` + anAmount + ` for pods`)
+	cappedAt          = regexp.MustCompile(`is capped at ` + anAmount + `\.$`)
 	heldRequest       = regexp.MustCompile(`Shown is the request of ` + anAmount + ` `)
 	heldLimit         = regexp.MustCompile(`Shown is the limit of ` + anAmount + ` `)
 	thatIs            = regexp.MustCompile(`that is ` + anAmount + `\.$`)
@@ -140,7 +140,7 @@ func recomputeCPU(t rapid.TB, h snapshot.Hint) (request, limit span) {
 	if Policy(h.Policy) == Guaranteed && limit.known {
 		request = limit
 	}
-	most := say(snapshot.ReasonCPUNodeCap, nodeHas)
+	most := say(snapshot.ReasonCPUNodeCap, cappedAt)
 	request, limit = request.atMost(most), limit.atMost(most)
 	if held := say(snapshot.ReasonCPUHeld, heldRequest); held.known {
 		request = held
@@ -165,7 +165,7 @@ func recomputeMemory(t rapid.TB, h snapshot.Hint) (request, limit span) {
 		}
 		limit = request.times(2).atLeast(floor)
 	}
-	most := say(snapshot.ReasonMemoryNodeCap, nodeHas)
+	most := say(snapshot.ReasonMemoryNodeCap, cappedAt)
 	request, limit = request.atMost(most), limit.atMost(most)
 	if held := say(snapshot.ReasonMemoryHeld, heldMemoryLimit); held.known {
 		limit = held

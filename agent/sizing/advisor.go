@@ -67,9 +67,12 @@ type Advisor struct {
 	begun    bool // the OOM records of the time before were looked at
 	due      struct{ save, tidy time.Time }
 	saved    time.Time
-	facts    struct{ cpus, memory snapshot.Quantity }
-	round    rotation
-	stats    snapshot.Hints
+	facts    struct {
+		cpus, memory snapshot.Quantity
+		ofPods       bool // the memory is what all pods may have
+	}
+	round rotation
+	stats snapshot.Hints
 
 	watches chan watch
 	results chan result
@@ -100,10 +103,11 @@ func (a *Advisor) Fill(snap *snapshot.Snapshot) {
 	a.sweeps++
 	a.cfg.Store.Observe(now)
 	a.facts.cpus = quantity(snap.Node.CPUs)
-	a.facts.memory = quantity(snap.Node.MemoryBytes)
+	a.facts.memory, a.facts.ofPods = quantity(snap.Node.MemoryBytes), false
 	if limit, ok := snap.Kubepods.Current.Get(cgroupfs.MemoryMax); ok && limit != cgroupfs.Unlimited {
-		// What the kubelet lets pods have: its node allocatable.
-		a.facts.memory = snapshot.Quantity{V: float64(limit), Known: true}
+		// What the kubelet lets pods have: its node allocatable, and what its hard
+		// eviction keeps free.
+		a.facts.memory, a.facts.ofPods = snapshot.Quantity{V: float64(limit), Known: true}, true
 	}
 	for i := range snap.Containers {
 		if c := &snap.Containers[i]; concerned(c) {

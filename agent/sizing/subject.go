@@ -114,7 +114,7 @@ func (a *Advisor) factsOf(c *snapshot.Container) hints.Facts {
 	id := c.Identity
 	f := hints.Facts{
 		WorkloadKind: id.WorkloadKind, QoS: c.QoS, QoSKnown: true, Annotation: id.Policy,
-		NodeCPUs: a.facts.cpus, NodeMemoryBytes: a.facts.memory, Runtime: c.Program,
+		NodeCPUs: a.facts.cpus, NodeMemoryBytes: a.facts.memory, NodeMemoryOfPods: a.facts.ofPods, Runtime: c.Program,
 	}
 	// Kubernetes said what is requested if it said what kind of container this
 	// is: then what is not there is known not to be.
