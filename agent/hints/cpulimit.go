@@ -108,26 +108,14 @@ func (a *advice) sayThrottled(w history.Window, floor float64) {
 		duration(w.End.Sub(w.Start)), clock(w.End), cores(w.QuotaCores), w.Throttled, w.Periods, percent(share), percent(w.Slowdown))
 	if w.Saturated {
 		a.say(snapshot.ReasonCPUSaturated, snapshot.ResourceCPU,
-			fmt.Sprintf("%s, without a pause: how much it wants cannot be seen behind the limit, only that it is more than %s and at most what its threads and the node's CPUs could use, %s%s. Look again a minute after the change: the next window tells.",
-				seen, cores(w.QuotaCores), cores(w.NeedCores), tooLow(w, floor)), numbers...)
+			fmt.Sprintf("%s, without a pause: how much it wants cannot be seen behind the limit, only that it is more than %s and at most what its threads and the node's CPUs could use, with %s %s%s. Look again a minute after the change: the next window tells.",
+				seen, cores(w.QuotaCores), margin(w), cores(w.NeedCores), tooLow(w, floor)), numbers...)
 	} else {
 		a.say(snapshot.ReasonCPUThrottled, snapshot.ResourceCPU,
 			fmt.Sprintf("%s; at most 1%% of each is the target. %s%s.", seen, wanted(w), tooLow(w, floor)), numbers...)
 	}
 	a.burstAdvice(w)
 	a.threadAdvice(w)
-}
-
-// wanted says what a throttled window's need was made of.
-func wanted(w history.Window) string {
-	if w.NeedCores <= history.LeastRaise*w.QuotaCores {
-		return fmt.Sprintf("What it wanted to do at once is little more, so that 1.25 x the limit is enough: %s", cores(w.NeedCores))
-	}
-	margin := "10%"
-	if w.Exact {
-		margin = "5%"
-	}
-	return fmt.Sprintf("What it wanted to do at once needs %s in 99%% of the periods, %s of margin included", cores(w.NeedCores), margin)
 }
 
 // sayUnthrottled tells of what the windows without throttling needed.

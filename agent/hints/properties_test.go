@@ -307,7 +307,7 @@ func TestConfirmedGuessStands(t *testing.T) {
 func TestHarmlessThrottlingIsNotUrgent(t *testing.T) {
 	for slowdown, urgent := range map[float64]bool{0.0002: false, 0.02: true} {
 		s := begin().uses(3*day, 0.2, 100*mi)
-		s.window(func(w *history.Window) { throttled(w); w.Slowdown, w.NeedCores = slowdown, 1.25*w.QuotaCores })
+		s.window(func(w *history.Window) { throttledBy(history.BasisRaise, w.QuotaCores, 1.25)(w); w.Slowdown = slowdown })
 		h := Advise(s.Series, limits(0.5, 0.5, 256*mi, 256*mi), Settings{}, s.now)
 		if h.Urgent != urgent || !strings.Contains(describe(h), "1.25 x the limit is enough: 625m") {
 			t.Errorf("slowed by %g: %s", slowdown, describe(h))

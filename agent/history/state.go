@@ -184,7 +184,7 @@ func (s *Series) amountsUsable() bool {
 		ok = ok && usableAll(q.LimitBytes, q.WorkingSetBytes, q.Amount)
 	}
 	for _, w := range s.windows.kept {
-		ok = ok && usableAll(w.QuotaCores, w.UsedCores, w.Slowdown, w.NeedCores, w.Concurrency, w.BurstSeconds) &&
+		ok = ok && usableAll(w.QuotaCores, w.UsedCores, w.Slowdown, w.NeedCores, w.BasisCores, w.Concurrency, w.BurstSeconds) &&
 			w.Periods > 0 && w.Throttled >= 0 && w.Threads >= 0
 	}
 	return ok
