@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/slicewatch/slicewatch/agent/hints"
 	"github.com/slicewatch/slicewatch/agent/history"
 )
 
@@ -16,6 +17,13 @@ import (
 // one minute was not throttled too much: another minute of requests at random is,
 // or is not.
 var least = map[Class]float64{Steady: 0.97, Short: 0.97, Pool: 0.8, Saturated: 0.8}
+
+// sure returns the confidence of the hint that a window alone gives.
+func sure(w history.Window) float64 {
+	s := history.NewStore(history.Config{}).Series(history.Key{}, w.End)
+	s.AddWindow(w)
+	return hints.Compute(s, hints.Facts{}, hints.Settings{Policy: hints.Guaranteed}, w.End).Confidence
+}
 
 // unfounded says how what a throttled window asks for is not what it says that this
 // was made of.
@@ -70,7 +78,7 @@ func TestRecordedWindows(t *testing.T) {
 				}
 			}
 			need := math.Ceil(100*w.NeedCores-1e-9) / 100 / r.Enough
-			row := Row{Class: class, Enough: r.Enough, Hint: need, Confidence: lowest}
+			row := Row{Class: class, Enough: r.Enough, Hint: need, Confidence: sure(w)}
 			if r.Applied {
 				row.Newest = need
 			}
