@@ -64,7 +64,8 @@ type Advisor struct {
 	cfg      Config
 	subjects map[uint64]*subject // by the series of the snapshot
 	sweeps   uint64
-	begun    bool // the OOM records of the time before were looked at
+	begun    bool            // the OOM records of the time before were looked at
+	unnamed  map[uint64]bool // the OOM records that lack names yet, by their ID
 	due      struct{ save, tidy time.Time }
 	saved    time.Time
 	facts    struct {
@@ -82,7 +83,7 @@ type Advisor struct {
 // New returns an advisor.
 func New(cfg Config) *Advisor {
 	return &Advisor{
-		cfg: cfg, subjects: map[uint64]*subject{},
+		cfg: cfg, subjects: map[uint64]*subject{}, unnamed: map[uint64]bool{},
 		watches: make(chan watch, maxWatches), results: make(chan result, 4*maxWatches), states: make(chan []byte, 1),
 	}
 }

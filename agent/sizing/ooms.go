@@ -15,8 +15,13 @@ import (
 func (a *Advisor) takeOOMs(snap *snapshot.Snapshot, now time.Time) {
 	told := a.cfg.Store.Told()
 	fresh := a.untold(snap.OOMRecords, told)
+	a.takeNamed(snap.OOMRecords, now)
 	for _, r := range fresh {
-		if a.begun || now.Sub(r.Time) < history.OOMKept {
+		switch {
+		case !a.begun && now.Sub(r.Time) >= history.OOMKept:
+		case r.Namespace == "":
+			a.unnamed[r.ID] = true
+		default:
 			a.takeOOM(r, now)
 		}
 		told.ID = r.ID
@@ -29,6 +34,26 @@ func (a *Advisor) takeOOMs(snap *snapshot.Snapshot, now time.Time) {
 		a.cfg.Store.Tell(told)
 		a.saveSoon()
 	}
+}
+
+// takeNamed takes the records whose names came later than they did: of what is
+// killed right at its start. There are no more of them than of records.
+func (a *Advisor) takeNamed(records []*snapshot.OOMRecord, now time.Time) {
+	if len(a.unnamed) == 0 {
+		return
+	}
+	still := map[uint64]bool{}
+	for _, r := range slices.Backward(records) {
+		switch {
+		case !a.unnamed[r.ID]:
+		case r.Namespace == "":
+			still[r.ID] = true
+		default:
+			a.takeOOM(r, now)
+			a.saveSoon()
+		}
+	}
+	a.unnamed = still
 }
 
 // untold returns the records that the histories do not know, oldest first. Those

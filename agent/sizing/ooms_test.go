@@ -32,6 +32,49 @@ func (b *box) holds(bytes, limit uint64) {
 	b.reading.Set(cgroupfs.MemoryMax, limit)
 }
 
+func TestOOMsRaiseWhoeverUsedMost(t *testing.T) {
+	victim, greedy := newBox(1, "web-0", "app"), newBox(2, "web-0", "proxy")
+	greedy.reading.Set(cgroupfs.MemoryCurrent, 500*mi)
+	w := newWorld(nil, history.NewStore(history.Config{}), victim, greedy)
+	w.seconds(70)
+	record := func(id uint64, container string, scope snapshot.OOMScope) {
+		r := &snapshot.OOMRecord{ID: id, Time: w.now, Namespace: "shop", Pod: "web-0", Container: container, WorkloadKind: "Deployment", Workload: "web", Scope: scope}
+		w.change = func(s *snapshot.Snapshot) { s.OOMRecords = []*snapshot.OOMRecord{r} }
+	}
+	record(1, "app", snapshot.ScopePod)
+	snap := w.seconds(2)
+	if has(snap.Containers[0].Hint, snapshot.ReasonMemoryPodOOM) || !has(snap.Containers[1].Hint, snapshot.ReasonMemoryPodOOM) {
+		t.Error("the raise did not go to the container that used most over its share")
+	}
+	if h := snap.Containers[1].Hint; h.MemoryLimitBytes.V < 768*mi || !h.Urgent {
+		t.Errorf("not raised: %+v", h)
+	}
+	record(2, "app", snapshot.ScopeNode)
+	if snap = w.seconds(2); !has(snap.Containers[0].Hint, snapshot.ReasonMemoryOtherOOM) || snap.Containers[0].Hint.MemoryLimitBytes.V > 300*mi {
+		t.Errorf("after the node's OOM: %+v", snap.Containers[0].Hint)
+	}
+	count := w.cfg.Store.Find(keyOf(greedy.identity)).OOMs(w.now).Count
+	if w.seconds(5); w.cfg.Store.Find(keyOf(greedy.identity)).OOMs(w.now).Count != count {
+		t.Error("a kill was taken in twice")
+	}
+}
+
+// A container that is killed before it was ever read gets its memory hint.
+func TestKilledBeforeAnySample(t *testing.T) {
+	app := newBox(1, "web-0", "app")
+	app.reading, app.ended = cgroupfs.Reading{}, time.Date(2027, 1, 11, 12, 0, 0, 0, time.UTC)
+	w := newWorld(nil, history.NewStore(history.Config{}), app)
+	w.change = func(s *snapshot.Snapshot) {
+		s.OOMRecords = []*snapshot.OOMRecord{{
+			ID: 7, Time: w.now, Namespace: "shop", Pod: "web-0", Container: "app", WorkloadKind: "Deployment", Workload: "web",
+			Scope: snapshot.ScopeContainer, Limit: &snapshot.OOMLimit{Bytes: snapshot.Amount{N: 64 * mi, Known: true}},
+		}}
+	}
+	if h := w.second().Containers[0].Hint; h == nil || h.MemoryLimitBytes.V < 164*mi || h.CPURequestCores.Known {
+		t.Errorf("got %+v", h)
+	}
+}
+
 // Records come after the kill, when whoever had the memory has none.
 func TestPodOOMGoesToWhoHadTheMemoryBefore(t *testing.T) {
 	for _, late := range []int{0, 1, 9} {
@@ -201,5 +244,25 @@ func TestNumbersOfRecordsThatBeginAnew(t *testing.T) {
 	}
 	if got := w.cfg.Store.Told(); got.ID != 3 || !slices.ContainsFunc(w.records, func(r *snapshot.OOMRecord) bool { return r.Time.Equal(got.At) }) {
 		t.Errorf("marked up to %+v", got)
+	}
+}
+
+// What is killed right at its start has its names later than its record.
+func TestRecordsThatGetTheirNamesLate(t *testing.T) {
+	w := newWorld(nil, history.NewStore(history.Config{}))
+	w.seconds(3)
+	named := w.kill("app", snapshot.ScopeContainer, 64*mi)
+	nameless := *named
+	nameless.Namespace, nameless.Pod, nameless.Container, nameless.Workload, nameless.WorkloadKind = "", "", "", "", ""
+	w.records = []*snapshot.OOMRecord{&nameless}
+	w.seconds(5)
+	w.records = []*snapshot.OOMRecord{named}
+	w.seconds(5)
+	app := newBox(1, "web-0", "app")
+	if w.cfg.Store.Find(keyOf(app.identity)) == nil {
+		t.Fatal("it has no history")
+	}
+	if got := kills(w, app)[0]; got.Count != 1 || got.Newest.LimitBytes != 64*mi || len(w.unnamed) != 0 {
+		t.Errorf("%+v, %d records wait for names", got, len(w.unnamed))
 	}
 }
