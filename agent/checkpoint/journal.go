@@ -187,7 +187,7 @@ func (j *Journal) Reject(reason error, logger *slog.Logger) error {
 	for i, file := range j.files {
 		if info, err := file.Stat(); err == nil && info.Size() > 0 {
 			aside := setAside(j.path(i))
-			logger.Warn("a state file could not be used and was set aside; counters start anew", "file", j.path(i), "aside", aside, "reason", reason)
+			logger.Warn("a state file could not be used and was set aside; what it kept starts anew", "file", j.path(i), "aside", aside, "reason", reason)
 		}
 		fresh, err := os.OpenFile(j.path(i), os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {

@@ -116,8 +116,12 @@ func TestJournalReject(t *testing.T) {
 	dir := t.TempDir()
 	j, _, _ := open(t, dir)
 	write(t, j, "whole, but no use")
-	if err := j.Reject(errors.New("no use"), slog.New(slog.DiscardHandler)); err != nil {
+	var said bytes.Buffer
+	if err := j.Reject(errors.New("no use"), slog.New(slog.NewTextHandler(&said, nil))); err != nil {
 		t.Fatal(err)
+	}
+	if text := said.String(); !strings.Contains(text, "what it kept starts anew") || !strings.Contains(text, "no use") {
+		t.Errorf("said %q, which must hold for every file", text)
 	}
 	write(t, j, "better")
 	_ = j.Close()

@@ -44,9 +44,10 @@ type advice struct {
 	cpuConfidence, memoryConfidence float64
 	// What cannot wait for a day.
 	urgentRequest, urgentLimit, urgentMemory bool
-	// suffers says that what is set for the container now hurts it.
-	suffers bool
-	reasons [2][]snapshot.Reason // by resource
+	// suffers says that what is set for the container now hurts it, idle that
+	// its CPU was hardly used lately.
+	suffers, idle bool
+	reasons       [2][]snapshot.Reason // by resource
 }
 
 func compute(series *history.Series, facts Facts, settings Settings, at time.Time) *advice {

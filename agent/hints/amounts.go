@@ -47,9 +47,18 @@ func round(h *snapshot.Hint) {
 // roundUp returns the next multiple of step, at least one. A hair of floating
 // point does not cost a whole step.
 func roundUp(v, step float64) float64 {
-	steps := math.Max(1, math.Ceil(v/step-1e-6))
+	return wholeSteps(math.Ceil(v/step-hair), step)
+}
+
+// roundDown returns the last multiple of step, at least one.
+func roundDown(v, step float64) float64 { return wholeSteps(math.Floor(v/step+hair), step) }
+
+const hair = 1e-6
+
+func wholeSteps(n, step float64) float64 {
+	n = math.Max(1, n)
 	if step < 1 {
-		return steps / math.Round(1/step) // exact for steps such as 0.01
+		return n / math.Round(1/step) // exact for steps such as 0.01
 	}
-	return steps * step
+	return n * step
 }

@@ -33,6 +33,9 @@ const (
 // cpuLimit computes the CPU limit: the smallest that keeps throttled periods and
 // slowdown under 1 %, as the windows of per-period records say.
 func (a *advice) cpuLimit() {
+	if a.idle {
+		return // a window of an earlier time is no better than its samples
+	}
 	t := a.series.Throttling(a.at)
 	window := t.Decisive
 	hot := window.Periods > 0 && window.QuotaCores > 0 && window.OverTarget()
@@ -59,7 +62,7 @@ func (a *advice) cpuLimit() {
 	}
 	// What is behind a limit that clips can only be guessed at.
 	a.now.Provisional = hot && need == behind
-	a.urgentLimit = hot && !window.Harmless() && need > urgentStep*a.published.CPULimitCores.V && window.End.Add(takenWithin).After(a.published.CPUChanged)
+	a.urgentLimit = hot && !window.Harmless() && min(need, a.mostCores()) > urgentStep*a.published.CPULimitCores.V && window.End.Add(takenWithin).After(a.published.CPUChanged)
 }
 
 // leastLimit raises the limit to what samples and the policy ask for at least,
@@ -105,26 +108,14 @@ func (a *advice) sayThrottled(w history.Window, floor float64) {
 		duration(w.End.Sub(w.Start)), clock(w.End), cores(w.QuotaCores), w.Throttled, w.Periods, percent(share), percent(w.Slowdown))
 	if w.Saturated {
 		a.say(snapshot.ReasonCPUSaturated, snapshot.ResourceCPU,
-			fmt.Sprintf("%s, without a pause: how much it wants cannot be seen behind the limit, only that it is more than %s and at most what its threads and the node's CPUs could use, %s%s. Look again a minute after the change: the next window tells.",
-				seen, cores(w.QuotaCores), cores(w.NeedCores), tooLow(w, floor)), numbers...)
+			fmt.Sprintf("%s, without a pause: how much it wants cannot be seen behind the limit, only that it is more than %s and at most what its threads and the node's CPUs could use, with %s %s%s. Look again a minute after the change: the next window tells.",
+				seen, cores(w.QuotaCores), margin(w), cores(w.NeedCores), tooLow(w, floor)), numbers...)
 	} else {
 		a.say(snapshot.ReasonCPUThrottled, snapshot.ResourceCPU,
 			fmt.Sprintf("%s; at most 1%% of each is the target. %s%s.", seen, wanted(w), tooLow(w, floor)), numbers...)
 	}
 	a.burstAdvice(w)
 	a.threadAdvice(w)
-}
-
-// wanted says what a throttled window's need was made of.
-func wanted(w history.Window) string {
-	if w.NeedCores <= history.LeastRaise*w.QuotaCores {
-		return fmt.Sprintf("What it wanted to do at once is little more, so that 1.25 x the limit is enough: %s", cores(w.NeedCores))
-	}
-	margin := "10%"
-	if w.Exact {
-		margin = "5%"
-	}
-	return fmt.Sprintf("What it wanted to do at once needs %s in 99%% of the periods, %s of margin included", cores(w.NeedCores), margin)
 }
 
 // sayUnthrottled tells of what the windows without throttling needed.

@@ -13,8 +13,8 @@ import (
 const (
 	// leastObserved is how much CPU time series a request takes.
 	leastObserved = time.Minute
-	// idleCores is a use that says nothing about what a container needs when
-	// it is asked to work.
+	// idleCores is a use of any one sample that says nothing about what a
+	// container needs when it is asked to work.
 	idleCores = 0.0005
 	// aboveMost is the share of time above the base at which newer use counts.
 	aboveMost = 0.5
@@ -29,10 +29,11 @@ func (a *advice) cpuRequest() {
 		a.say(snapshot.ReasonFewCPUSamples, snapshot.ResourceCPU,
 			fmt.Sprintf("No CPU hint yet: %s of CPU use were seen, a hint needs %s.", duration(d.Observed), duration(leastObserved)))
 		return
-	case d.Highest < idleCores:
+	case a.peaks.RecentCores < idleCores:
+		a.idle = true
 		a.say(snapshot.ReasonCPUIdle, snapshot.ResourceCPU,
-			fmt.Sprintf("No CPU hint: the container used next to no CPU in %s (at most %s), which does not say what it needs when it has work.",
-				duration(d.Observed), cores(d.Highest)), evidence("highest_cores", d.Highest))
+			fmt.Sprintf("No CPU hint: in the last %s that it was seen it never used more than %s, which does not say what it needs when it has work.",
+				duration(min(d.Observed, 2*24*time.Hour)), cores(a.peaks.RecentCores)), evidence("highest_2d_cores", a.peaks.RecentCores))
 		return
 	}
 	request := d.Base

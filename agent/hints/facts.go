@@ -22,8 +22,10 @@ type Facts struct {
 	CPURequestCores, CPULimitCores       snapshot.Quantity
 	MemoryRequestBytes, MemoryLimitBytes snapshot.Quantity
 
-	// What pods may have of the node, or all that it has.
+	// What the node has, of memory what all its pods together may have if
+	// NodeMemoryOfPods is set.
 	NodeCPUs, NodeMemoryBytes snapshot.Quantity
+	NodeMemoryOfPods          bool
 
 	// Runtime is what its command line shows of a language runtime or
 	// database.

@@ -91,10 +91,7 @@ func (a *advice) urgency(stands history.Published) {
 // rise makes the request larger than the newest numbers ask for, because they
 // were overtaken before: what grows would leave each request behind within hours.
 func (a *advice) rise() {
-	request := a.now.CPURequestCores.V * risingMargin
-	if isSet(a.facts.NodeCPUs) {
-		request = min(request, a.facts.NodeCPUs.V)
-	}
+	request := min(a.now.CPURequestCores.V*risingMargin, a.mostCores())
 	a.say(snapshot.ReasonCPURising, snapshot.ResourceCPU,
 		fmt.Sprintf("It is the second time in %s that use left the request behind: it grows, so %s are added, which makes %s.",
 			duration(risingWithin), percent(risingMargin-1), cores(request)), evidence("margin_ratio", risingMargin-1))
@@ -133,17 +130,6 @@ func (a *advice) holdCPU(next *history.Published, stands history.Published, dail
 		}
 	}
 }
-
-// mostCores is what the node has.
-func (a *advice) mostCores() float64 {
-	if isSet(a.facts.NodeCPUs) {
-		return a.facts.NodeCPUs.V
-	}
-	return limitRatio * maxSensibleCores
-}
-
-// maxSensibleCores is above what any node has.
-const maxSensibleCores = 4096
 
 func (a *advice) publish(p history.Published) {
 	p.At, p.Policy = a.at, string(a.policy)

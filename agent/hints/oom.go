@@ -64,7 +64,8 @@ func (a *advice) raiseAfter(oom history.OOM, ooms history.OOMs) {
 			duration(a.at.Sub(oom.At)), what, times, bytes(oom.LimitBytes), capped, bytes(floor)),
 		evidence("oom_limit_bytes", oom.LimitBytes), evidence("floor_bytes", floor), evidence("oom_kills", float64(ooms.Recent)))
 	a.raise(floor)
-	a.suffers = a.suffers || a.facts.MemoryLimitBytes.V < floor
+	floor = min(floor, a.mostBytes()) // no more can be done
+	a.suffers = a.suffers || isSet(a.facts.MemoryLimitBytes) && a.facts.MemoryLimitBytes.V < floor
 	if a.memoryConfidence == 0 {
 		a.memoryConfidence = 0.3
 	}

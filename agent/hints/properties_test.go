@@ -126,6 +126,107 @@ func checkPolicy(t *rapid.T, h snapshot.Hint) {
 	}
 }
 
+// No amount is above what the node has, which is seldom a whole number of steps,
+// nor is one that was published when the node had more.
+func TestNoHintIsAboveTheNode(t *testing.T) {
+	for _, policy := range Policies() {
+		for _, node := range [][2]float64{{3.997, 4000 * mi}, {2, 4096 * mi}, {1.2345, 1777777777}, {0.001, 1}} {
+			s := begin().uses(2*day, 3.9, 3900*mi)
+			facts := limits(0.25, 0.5, 256*mi, 512*mi)
+			Advise(s.Series, facts, Settings{Policy: policy}, s.now)
+			s.uses(time.Hour, 3.9, 3900*mi).window(func(w *history.Window) { throttled(w); w.NeedCores = 6 })
+			facts.NodeCPUs, facts.NodeMemoryBytes = amount(node[0]), amount(node[1])
+			for range 2 {
+				h := Advise(s.Series, facts, Settings{Policy: policy}, s.now)
+				cpus, memory := max(node[0], cpuStepCores), max(node[1], memoryStepBytes)
+				if h.CPURequestCores.V > cpus || h.CPULimitCores.V > cpus || h.MemoryRequestBytes.V > memory || h.MemoryLimitBytes.V > memory {
+					t.Errorf("on a node of %g cores and %s: %s", node[0], bytes(node[1]), describe(h))
+				}
+				recomputable(t, h)
+				s.uses(2*day, 3.9, 3900*mi)
+			}
+		}
+	}
+}
+
+// What only the node bounds is no haste: nothing is left to be done about it.
+func TestNodeCapIsNoHaste(t *testing.T) {
+	for name, s := range map[string]*story{
+		"killed":    begin().uses(day, 0.1, 900*mi).killed(history.OOMContainer, 1000*mi).killed(history.OOMContainer, 1000*mi),
+		"strained":  strained(func(s *history.Sample) { s.MemoryPressure = history.Known(0.18) }),
+		"throttled": begin().uses(day, 0.2, 100*mi).window(func(w *history.Window) { throttled(w); w.NeedCores = 4.2 }),
+	} {
+		facts := limits(0.25, 1, 256*mi, 1008*mi)
+		facts.NodeCPUs, facts.NodeMemoryBytes = amount(1), amount(1008*mi)
+		if name == "strained" {
+			facts.NodeMemoryBytes = amount(512 * mi)
+		}
+		Advise(s.Series, facts, Settings{Policy: NoCPULimit}, s.now)
+		s.now = s.now.Add(5 * time.Minute)
+		if h := Advise(s.Series, facts, Settings{Policy: NoCPULimit}, s.now); h.Urgent {
+			t.Errorf("%s, with all that the node has: %s", name, describe(h))
+		}
+	}
+}
+
+// Without a limit there is none to suffer from, as after it was taken away.
+func TestKilledUnderALimitThatIsGone(t *testing.T) {
+	for limit, urgent := range map[float64]bool{512 * mi: true, 0: false} {
+		s := begin().uses(day, 0.1, 500*mi).killed(history.OOMContainer, 512*mi)
+		facts := limits(0.25, 0.5, 256*mi, limit)
+		Advise(s.Series, facts, Settings{}, s.now)
+		s.now = s.now.Add(time.Minute)
+		if h := Advise(s.Series, facts, Settings{}, s.now); h.Urgent != urgent {
+			t.Errorf("with a limit of %s: %s", bytes(limit), describe(h))
+		}
+	}
+}
+
+// What is idle has neither request nor limit for CPU, whatever was published when
+// it was not, and whatever a window said; what works again has both.
+func TestIdleHasNoCPUHint(t *testing.T) {
+	lightly := func(s *story) { // 0.3 ms every 10 s
+		for range 6 * 60 * 50 {
+			s.seconds(9, 0).seconds(1, 0.0003)
+		}
+	}
+	for name, play := range map[string]func(*story){
+		"from the first sample":     func(s *story) { s.uses(5*time.Minute, 0, 100*mi) },
+		"after a start":             func(s *story) { s.uses(5*time.Minute, 0.9, 100*mi).window(throttled).uses(50*time.Hour, 0, 100*mi) },
+		"but for a timer":           lightly,
+		"after a start, but for it": func(s *story) { s.uses(5*time.Minute, 0.9, 100*mi).window(throttled); lightly(s) },
+	} {
+		for _, policy := range Policies() {
+			s := begin()
+			s.uses(2*time.Minute, 0, 100*mi).window(func(w *history.Window) { w.NeedCores = 0.4 })
+			play(s)
+			plain := limits(0.25, 0.5, 256*mi, 512*mi)
+			Advise(s.Series, plain, Settings{Policy: policy}, s.now.Add(-49*time.Hour))
+			h := Advise(s.Series, plain, Settings{Policy: policy}, s.now)
+			if h.CPURequestCores.Known || h.CPULimitCores.Known || h.NoCPULimit || h.Urgent || !strings.Contains(describe(h), "cpu cpu_idle: ") {
+				t.Errorf("idle %s: %s", name, describe(h))
+			}
+			if !h.MemoryLimitBytes.Known {
+				t.Errorf("idle %s: no memory limit: %s", name, describe(h))
+			}
+			s.uses(2*time.Minute, 0.2, 100*mi)
+			if h := Advise(s.Series, plain, Settings{Policy: policy}, s.now); !h.CPURequestCores.Known || h.CPULimitCores.Known == h.NoCPULimit {
+				t.Errorf("idle %s, at work again: %s", name, describe(h))
+			}
+		}
+	}
+}
+
+// An agent that was not there for days does not take that for idleness.
+func TestSilenceIsNotIdleness(t *testing.T) {
+	s := begin().uses(3*day, 0.2, 100*mi)
+	s.now = s.now.Add(5 * day)
+	s.uses(6*time.Hour, 0, 100*mi)
+	if h := Advise(s.Series, Facts{}, Settings{}, s.now); !h.CPURequestCores.Known {
+		t.Errorf("no hint after five days that nobody saw: %s", describe(h))
+	}
+}
+
 // A published hint stands for a day unless something urgent happens.
 func TestHeldForADay(t *testing.T) {
 	s := begin().uses(3*day, 0.2, 100*mi)
@@ -206,7 +307,7 @@ func TestConfirmedGuessStands(t *testing.T) {
 func TestHarmlessThrottlingIsNotUrgent(t *testing.T) {
 	for slowdown, urgent := range map[float64]bool{0.0002: false, 0.02: true} {
 		s := begin().uses(3*day, 0.2, 100*mi)
-		s.window(func(w *history.Window) { throttled(w); w.Slowdown, w.NeedCores = slowdown, 1.25*w.QuotaCores })
+		s.window(func(w *history.Window) { throttledBy(history.BasisRaise, w.QuotaCores, 1.25)(w); w.Slowdown = slowdown })
 		h := Advise(s.Series, limits(0.5, 0.5, 256*mi, 256*mi), Settings{}, s.now)
 		if h.Urgent != urgent || !strings.Contains(describe(h), "1.25 x the limit is enough: 625m") {
 			t.Errorf("slowed by %g: %s", slowdown, describe(h))

@@ -94,13 +94,13 @@ var (
 	newerUse          = regexp.MustCompile(`half-life of 6 h is ` + anAmount + `\.$`)
 	withHeadroom      = regexp.MustCompile(` = ` + anAmount + `\.$`)
 	rising            = regexp.MustCompile(`which makes ` + anAmount + `\.$`)
-	atOnce            = regexp.MustCompile(`(?:at once needs |the limit is enough: )` + anAmount + `(?: in 99%|[.;])`)
-	couldUse          = regexp.MustCompile(`could use, ` + anAmount + `\. Look`)
+	atOnce            = regexp.MustCompile(`(?:at once needs |needs about |time it needs |It needs |the limit is enough: |of margin )` + anAmount + `(?: in 99%|[.,:;])`)
+	couldUse          = regexp.MustCompile(`could use, with (?:5% of|a) margin ` + anAmount + `[.;]`)
 	neededAtMost      = regexp.MustCompile(`needed at most ` + anAmount + `,`)
 	wasTooLow         = regexp.MustCompile(`a limit of ` + anAmount + ` was too low before`)
 	highest           = regexp.MustCompile(`14 days was ` + anAmount + `,`)
 	twice             = regexp.MustCompile(`the request: ` + anAmount + `\.$`)
-	nodeHas           = regexp.MustCompile(`The node has ` + anAmount + ` for pods`)
+	cappedAt          = regexp.MustCompile(`is capped at ` + anAmount + `\.$`)
 	heldRequest       = regexp.MustCompile(`Shown is the request of ` + anAmount + ` `)
 	heldLimit         = regexp.MustCompile(`Shown is the limit of ` + anAmount + ` `)
 	thatIs            = regexp.MustCompile(`that is ` + anAmount + `\.$`)
@@ -140,7 +140,7 @@ func recomputeCPU(t rapid.TB, h snapshot.Hint) (request, limit span) {
 	if Policy(h.Policy) == Guaranteed && limit.known {
 		request = limit
 	}
-	most := say(snapshot.ReasonCPUNodeCap, nodeHas)
+	most := say(snapshot.ReasonCPUNodeCap, cappedAt)
 	request, limit = request.atMost(most), limit.atMost(most)
 	if held := say(snapshot.ReasonCPUHeld, heldRequest); held.known {
 		request = held
@@ -165,7 +165,7 @@ func recomputeMemory(t rapid.TB, h snapshot.Hint) (request, limit span) {
 		}
 		limit = request.times(2).atLeast(floor)
 	}
-	most := say(snapshot.ReasonMemoryNodeCap, nodeHas)
+	most := say(snapshot.ReasonMemoryNodeCap, cappedAt)
 	request, limit = request.atMost(most), limit.atMost(most)
 	if held := say(snapshot.ReasonMemoryHeld, heldMemoryLimit); held.known {
 		limit = held
@@ -339,6 +339,30 @@ func TestRecomputationNeedsTheSentences(t *testing.T) {
 	slices.Sort(needed)
 	if diff := cmp.Diff(want, needed); diff != "" {
 		t.Errorf("sentences without which other amounts come out (-want +got):\n%s", diff)
+	}
+}
+
+// Where the need of a throttled window is a product, its factors are there.
+func TestFactorsGiveTheNeed(t *testing.T) {
+	ofTurns := regexp.MustCompile(`need 1\.75 x the ` + anAmount + ` that .* with 5% of margin ` + anAmount + `[.;]`)
+	ofOthers := regexp.MustCompile(`(?:needs|can use,) ` + anAmount + `(?: with what|, it does).* with 5% of margin ` + anAmount + `[.;]`)
+	ofRaise := regexp.MustCompile(`the limit of ` + anAmount + ` throttled .* 1\.25 x the limit is enough: ` + anAmount + `\.`)
+	found := map[*regexp.Regexp]int{}
+	for _, s := range cpuScenarios() {
+		text := describe(Advise(s.story.Series, s.facts, s.settings, s.story.now))
+		for pattern, factor := range map[*regexp.Regexp]float64{ofTurns: history.TurnFactor * 1.05, ofOthers: 1.05, ofRaise: 1.25} {
+			match := pattern.FindStringSubmatch(text)
+			if match == nil {
+				continue
+			}
+			found[pattern]++
+			if given, told := read(t, match[1]).times(factor), read(t, match[2]); given.high < told.low || given.low > told.high {
+				t.Errorf("%s x %g is not %s:\n%s", match[1], factor, match[2], text)
+			}
+		}
+	}
+	if found[ofTurns] != 1 || found[ofOthers] != 2 || found[ofRaise] != 1 {
+		t.Errorf("found %v", found)
 	}
 }
 

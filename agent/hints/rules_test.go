@@ -55,6 +55,15 @@ func (s *story) uses(length time.Duration, cores, bytes float64) *story {
 	return s
 }
 
+// often adds samples of a minute each that are idle but for the last one of each
+// span.
+func (s *story) often(length, span time.Duration, cores float64) *story {
+	for end := s.now.Add(length); s.now.Before(end); {
+		s.uses(span-time.Minute, 0, 100*mi).uses(time.Minute, cores, 100*mi)
+	}
+	return s
+}
+
 // seconds adds samples of a second each.
 func (s *story) seconds(n int, cores float64) *story {
 	for range n {
@@ -78,7 +87,17 @@ func (s *story) killed(scope history.OOMScope, limit float64) *story {
 }
 
 func throttled(w *history.Window) {
-	w.Throttled, w.Slowdown, w.NeedCores, w.Concurrency = 240, 0.31, 0.89, 4
+	w.Throttled, w.Slowdown, w.Concurrency = 240, 0.31, 4
+	based(history.BasisPeriods, 0.89/1.05, 1.05)(w)
+}
+
+// based gives a window another need.
+func based(on history.Basis, cores, margin float64) func(*history.Window) {
+	return func(w *history.Window) { w.Basis, w.BasisCores, w.NeedCores = on, cores, cores*margin }
+}
+
+func throttledBy(on history.Basis, cores, margin float64) func(*history.Window) {
+	return func(w *history.Window) { throttled(w); based(on, cores, margin)(w) }
 }
 
 func amount(v float64) snapshot.Quantity { return snapshot.Quantity{V: v, Known: true} }
@@ -111,6 +130,10 @@ func cpuScenarios() []scenario {
 		{"too little seen", begin().seconds(59, 0.2), plain, Settings{}},
 		{"just enough seen", begin().seconds(60, 0.2), plain, Settings{}},
 		{"idle for days", begin().uses(3*day, 0, 100*mi), plain, Settings{}},
+		{"idle after a start", begin().uses(10*time.Minute, 0.8, 100*mi).uses(3*day, 0, 100*mi), plain, Settings{}},
+		{"idle, having been throttled at its start", begin().uses(10*time.Minute, 0.8, 100*mi).window(throttled).uses(3*day, 0.0003, 100*mi), plain, Settings{Policy: Guaranteed}},
+		{"idle for a day", begin().uses(10*time.Minute, 0.8, 100*mi).uses(day, 0, 100*mi), plain, Settings{}},
+		{"work once a day", begin().often(4*day, day, 0.3), plain, Settings{}},
 		{"steady for a week", begin().uses(7*day, 0.2, 100*mi), plain, Settings{}},
 		{"steady with headroom", begin().uses(day, 0.2, 100*mi), plain, Settings{CPUHeadroom: 1.1}},
 		{"no CPU limit wanted", begin().uses(day, 0.2, 100*mi).window(throttled), plain, Settings{Policy: NoCPULimit}},
@@ -118,8 +141,18 @@ func cpuScenarios() []scenario {
 		{"annotation with a typo", begin().uses(day, 0.2, 100*mi), with(plain, func(f *Facts) { f.Annotation = "guarantied" }), Settings{}},
 		{"stateful set", begin().uses(day, 0.2, 100*mi), with(plain, func(f *Facts) { f.WorkloadKind = "StatefulSet" }), Settings{}},
 		{"throttled by a burst", begin().uses(day, 0.2, 100*mi).window(func(w *history.Window) { throttled(w); w.BurstSeconds = 0.039 }), plain, Settings{}},
-		{"throttled, found by polls", begin().uses(day, 0.2, 100*mi).window(func(w *history.Window) { throttled(w); w.Exact = false }), plain, Settings{}},
-		{"saturated", begin().uses(day, 0.5, 100*mi).window(func(w *history.Window) { throttled(w); w.Saturated, w.NeedCores, w.UsedCores = true, 4.2, 0.5 }),
+		{"throttled, found by polls", begin().uses(day, 0.2, 100*mi).window(func(w *history.Window) { throttledBy(history.BasisPeriods, 0.8, 1.1)(w); w.Exact = false }), plain, Settings{}},
+		{"throttled, queues that merge", begin().uses(day, 0.2, 100*mi).window(throttledBy(history.BasisTail, 0.9, 1.1)), plain, Settings{}},
+		{"throttled, long waits", begin().uses(day, 0.2, 100*mi).window(throttledBy(history.BasisSlowdown, 0.9, 1.05)), plain, Settings{}},
+		{"throttled, short turns", begin().uses(day, 0.05, 100*mi).window(throttledBy(history.BasisTurns, 1.75*0.13, 1.05)), plain, Settings{}},
+		{"throttled, a busy thread", begin().uses(day, 0.2, 100*mi).window(throttledBy(history.BasisBusy, 1.2, 1.05)), plain, Settings{}},
+		{"throttled, at most all CPUs", begin().uses(day, 0.2, 100*mi).window(throttledBy(history.BasisMost, 2, 1.05)), plain, Settings{}},
+		{"throttled by a little", begin().uses(day, 0.2, 100*mi).window(throttledBy(history.BasisRaise, 0.5, 1.25)), plain, Settings{}},
+		{"throttled, a window of an earlier version", begin().uses(day, 0.2, 100*mi).window(func(w *history.Window) { throttled(w); w.Basis, w.BasisCores = "", 0 }), plain, Settings{}},
+		{"saturated", begin().uses(day, 0.5, 100*mi).window(func(w *history.Window) {
+			throttledBy(history.BasisMost, 4, 1.05)(w)
+			w.Saturated, w.UsedCores = true, 0.5
+		}),
 			with(plain, func(f *Facts) { f.NodeCPUs = amount(4) }), Settings{}},
 		{"not throttled", begin().uses(day, 0.2, 100*mi).window(func(w *history.Window) { w.NeedCores = 0.47 }), plain, Settings{}},
 		{"corrected after a change", begin().uses(day, 0.2, 100*mi).window(func(w *history.Window) { throttled(w); w.NeedCores = 4.2; w.Saturated = true }).

@@ -30,7 +30,7 @@ func (a *advice) memoryStrain() {
 		a.say(code, snapshot.ResourceMemory, fmt.Sprintf("%s ago %s", duration(a.at.Sub(s.At)), text),
 			evidence("floor_bytes", floor), evidence("amount", s.Amount))
 		a.raise(floor)
-		a.urgentMemory = a.urgentMemory || a.published.MemoryLimitBytes.V < floor
+		a.urgentMemory = a.urgentMemory || a.published.MemoryLimitBytes.V < min(floor, a.mostBytes())
 	}
 }
 

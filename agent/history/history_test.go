@@ -5,6 +5,7 @@ package history
 import (
 	"bytes"
 	"math"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -189,26 +190,6 @@ func TestNonsenseIsLeftOut(t *testing.T) {
 	}
 }
 
-func TestClockThatGoesBack(t *testing.T) {
-	store := NewStore(Config{})
-	store.Observe(epoch)
-	s := store.Series(web("app"), epoch)
-	at := fill(s, epoch, 2*day, 0.2, 1e8)
-	store.Observe(at)
-	back := at.Add(-365 * day)
-	store.Observe(back)
-	if got := store.Stats().ClockSteps; got != 1 {
-		t.Errorf("%d clock steps", got)
-	}
-	if !s.Last().Equal(back) || s.Peaks(back).Peak != 1e8 {
-		t.Errorf("not moved along: last %s, %+v", s.Last(), s.Peaks(back))
-	}
-	fill(s, back, 3*day, 0.6, 1e8) // must count as newer than what was before
-	if d := s.Demand(); d.Slow < 0.59 {
-		t.Errorf("what came after the step does not count: %+v", d)
-	}
-}
-
 func TestStoreIsBounded(t *testing.T) {
 	store := NewStore(Config{MaxSeries: 2})
 	a, b := store.Series(web("a"), epoch), store.Series(web("b"), epoch.Add(time.Minute))
@@ -275,6 +256,31 @@ func TestStateSurvives(t *testing.T) {
 	second, err := again.AppendState(nil)
 	if err != nil || len(second) < len(state)*9/10 {
 		t.Errorf("saved again: %d bytes of %d, %v", len(second), len(state), err)
+	}
+}
+
+// The mark of what was told survives; a state of before there was one stands for
+// all that was until then.
+func TestToldSurvives(t *testing.T) {
+	store := filled()
+	told := Told{ID: 7, At: epoch.Add(time.Hour)}
+	store.Tell(told)
+	state, err := store.AppendState(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unmarked := regexp.MustCompile(`"told":{[^}]*},`).ReplaceAll(state, nil)
+	for _, test := range []struct {
+		state []byte
+		want  Told
+	}{{state, told}, {unmarked, Told{At: store.last}}} {
+		loaded := NewStore(Config{})
+		if err := loaded.Load(test.state); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(test.want, loaded.Told()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ type ooms struct {
 // AddOOM takes an OOM kill in. It is kept beside the memory peaks, not in them:
 // a raised limit would feed itself otherwise.
 func (s *Series) AddOOM(oom OOM) {
+	oom.At = wall(oom.At)
 	s.seen(oom.At)
 	if oom.Scope == OOMElsewhere {
 		s.ooms.others++

@@ -2,7 +2,10 @@
 
 package history
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	// quarter is how long one slot of the memory peaks is.
@@ -76,20 +79,21 @@ func (p *peaks) addCPU(at time.Time, cores float64) {
 	}
 }
 
-// shift moves the marks by whole slots; the rest is less than a slot.
+// shift moves the marks by whole slots, rather too far back than too little: no
+// mark is to lie in the future, where it is not seen.
 func (p *peaks) shift(by time.Duration) {
 	if !p.restarted.IsZero() {
 		p.restarted = p.restarted.Add(by)
 	}
 	var moved peaks
 	for _, q := range &p.quarters {
-		if slot := q.slot + int32(by/quarter); q.slot != 0 && slot > 0 {
+		if slot := q.slot + wholeSlots(by, quarter); q.slot != 0 && slot > 0 {
 			q.slot = slot
 			moved.quarters[slot%quarters] = q
 		}
 	}
 	for _, h := range p.hours {
-		if slot := h.slot + int32(by/time.Hour); h.slot != 0 && slot > 0 {
+		if slot := h.slot + wholeSlots(by, time.Hour); h.slot != 0 && slot > 0 {
 			h.slot = slot
 			moved.hours[slot%hours] = h
 		}
@@ -97,9 +101,14 @@ func (p *peaks) shift(by time.Duration) {
 	p.quarters, p.hours = moved.quarters, moved.hours
 }
 
+// wholeSlots returns how many slots a time is, rounded towards the past.
+func wholeSlots(by, length time.Duration) int32 {
+	return int32(math.Floor(float64(by) / float64(length)))
+}
+
 // Restarted notes that a container of this series was started.
 func (s *Series) Restarted(at time.Time) {
-	if at.After(s.peaks.restarted) {
+	if at = wall(at); at.After(s.peaks.restarted) {
 		s.peaks.restarted = at
 	}
 }
@@ -116,8 +125,9 @@ type Peaks struct {
 	Overshoot float64
 	// Samples says whether there was any.
 	Samples bool
-	// HighestCores is the highest CPU use of any one sample.
-	HighestCores float64
+	// HighestCores is the highest CPU use of any one sample, RecentCores that of
+	// the newest two days with samples, to a quarter of a day.
+	HighestCores, RecentCores float64
 }
 
 // Peaks returns what is known of the highest use in the 14 days before now.
@@ -153,7 +163,25 @@ func (s *Series) Peaks(now time.Time) Peaks {
 		}
 	}
 	m.Peak, m.Overshoot, m.Days = highest, second, float64(seen)/4
+	m.RecentCores = s.peaks.recentCores(last)
 	return m
+}
+
+// recentQuarters are two days: of a shorter silence work of each day would not be
+// seen.
+const recentQuarters = 8
+
+// recentCores looks at quarters with samples only: what nobody looked at was not
+// idle.
+func (p *peaks) recentCores(last int32) float64 {
+	highest, left := float32(0), recentQuarters
+	for slot := last; slot > max(0, last-quarters) && left > 0; slot-- {
+		if q := &p.quarters[slot%quarters]; q.slot == slot {
+			highest = max(highest, q.cores)
+			left--
+		}
+	}
+	return float64(highest)
 }
 
 // Growth is how a working set moved over the hours of the last day since the

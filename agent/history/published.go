@@ -67,6 +67,7 @@ func (s *Series) Publish(hint Published) {
 	if hint.CPURequestCores != s.published.hint.CPURequestCores {
 		s.published.slots = [aboveSlots]aboveMark{}
 	}
+	hint.At, hint.CPUChanged, hint.MemoryChanged, hint.Raised = wall(hint.At), wall(hint.CPUChanged), wall(hint.MemoryChanged), wall(hint.Raised)
 	s.published.hint = hint
 }
 

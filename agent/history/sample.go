@@ -60,6 +60,7 @@ func (s *Series) Add(sample Sample) {
 	if sample.At.IsZero() {
 		return
 	}
+	sample.At = wall(sample.At)
 	s.seen(sample.At)
 	if sample.CPUCores.usable() && sample.CPUCores.V <= maxCores && sample.Elapsed > 0 {
 		s.cpu.add(sample.At, min(sample.Elapsed, maxElapsed), sample.CPUCores.V)

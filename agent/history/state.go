@@ -20,6 +20,7 @@ const stateFormat = 1
 type savedStore struct {
 	Format int           `json:"format"`
 	Saved  time.Time     `json:"saved"`
+	Told   *Told         `json:"told,omitempty"`
 	Series []savedSeries `json:"series"`
 }
 
@@ -62,7 +63,7 @@ type savedOOM struct {
 
 // AppendState appends what is to outlive the process to buf.
 func (s *Store) AppendState(buf []byte) ([]byte, error) {
-	saved := savedStore{Format: stateFormat, Saved: s.last}
+	saved := savedStore{Format: stateFormat, Saved: s.last, Told: &s.told}
 	for series := range s.All() {
 		one, err := series.save()
 		if err != nil {
@@ -104,7 +105,10 @@ func (s *Store) Load(state []byte) error {
 		}
 		loaded[one.key] = one
 	}
-	s.series, s.last = loaded, saved.Saved
+	s.series, s.last, s.told = loaded, saved.Saved, Told{At: saved.Saved}
+	if saved.Told != nil {
+		s.told = *saved.Told
+	}
 	return nil
 }
 
@@ -180,7 +184,7 @@ func (s *Series) amountsUsable() bool {
 		ok = ok && usableAll(q.LimitBytes, q.WorkingSetBytes, q.Amount)
 	}
 	for _, w := range s.windows.kept {
-		ok = ok && usableAll(w.QuotaCores, w.UsedCores, w.Slowdown, w.NeedCores, w.Concurrency, w.BurstSeconds) &&
+		ok = ok && usableAll(w.QuotaCores, w.UsedCores, w.Slowdown, w.NeedCores, w.BasisCores, w.Concurrency, w.BurstSeconds) &&
 			w.Periods > 0 && w.Throttled >= 0 && w.Threads >= 0
 	}
 	return ok

@@ -43,6 +43,7 @@ type Store struct {
 	cfg    Config
 	series map[Key]*Series
 	last   time.Time // the newest time that Observe was told
+	told   Told
 	stats  Stats
 }
 
@@ -78,7 +79,7 @@ func (s *Store) Series(key Key, now time.Time) *Series {
 		}
 	}
 	made := newSeries(key)
-	made.last = now
+	made.last = wall(now)
 	s.series[key] = made
 	return made
 }
@@ -126,10 +127,14 @@ const clockStep = 2 * time.Minute
 // that it does not lie in the future; a step forward makes everything older, as
 // a long pause does.
 func (s *Store) Observe(now time.Time) {
+	now = wall(now)
 	if back := s.last.Sub(now); !s.last.IsZero() && back > clockStep {
 		s.stats.ClockSteps++
 		for _, series := range s.series {
 			series.shift(-back)
+		}
+		if !s.told.At.IsZero() {
+			s.told.At = s.told.At.Add(-back)
 		}
 	}
 	s.last = now
@@ -139,6 +144,23 @@ func (s *Store) Observe(now time.Time) {
 		}
 	}
 }
+
+// wall takes the monotonic reading off a time, which knows of no clock that was
+// set: by it no time is ever before an earlier one.
+func wall(at time.Time) time.Time { return at.Round(0) }
+
+// Told marks the newest OOM record that the histories were told of.
+type Told struct {
+	ID uint64    // 0 for none
+	At time.Time // when the newest of those kills was
+}
+
+// Told returns the mark that Tell set, also before a restart. Of a state without
+// one it has the time at which that was saved.
+func (s *Store) Told() Told { return s.told }
+
+// Tell notes up to which OOM record the histories were told.
+func (s *Store) Tell(newest Told) { s.told = Told{ID: newest.ID, At: wall(newest.At)} }
 
 // Stats returns what the store holds.
 func (s *Store) Stats() Stats {

@@ -24,6 +24,10 @@ type Window struct {
 	// NeedCores is the smallest limit that keeps both under 1 %, its margin
 	// included.
 	NeedCores float64
+	// Basis is what NeedCores was made of where the limit was too low, BasisCores
+	// the same without its margin; empty and 0 where that is not known.
+	Basis      Basis
+	BasisCores float64
 	// Saturated says that the limit was never slack: the demand behind it is
 	// not known, NeedCores is only what the CPUs and threads could use.
 	Saturated bool
@@ -37,6 +41,24 @@ type Window struct {
 	// Exact is true for records from the kernel, false for polls of cpu.stat.
 	Exact bool
 }
+
+// Basis says by which arithmetic of package hints/quota a need was found.
+type Basis string
+
+// The bases.
+const (
+	BasisPeriods  Basis = "periods"  // what 99 % of the periods needed
+	BasisTail     Basis = "tail"     // the geometric mean of that and of what the periods that were not throttled let expect
+	BasisSlowdown Basis = "slowdown" // under which work waits for 1 % of its time
+	BasisTurns    Basis = "turns"    // TurnFactor x the use of the time in which it was not held
+	BasisBusy     Basis = "busy"     // one thread that is always busy, and its runtime
+	BasisRaise    Basis = "raise"    // LeastRaise x the limit
+	BasisMost     Basis = "most"     // all that its threads and the node's CPUs can use
+)
+
+// TurnFactor is what the fullest of 100 periods holds of short turns of work by
+// their mean.
+const TurnFactor = 1.75
 
 // OverTarget says whether the limit was too low in the window: 1 % of the
 // periods throttled and 1 % of slowdown are the most that a limit may cost.
@@ -76,6 +98,9 @@ func (s *Series) AddWindow(w Window) {
 	if w.Periods <= 0 || !w.End.After(w.Start) {
 		return
 	}
+	length := w.End.Sub(w.Start) // whatever became of the clock meanwhile
+	w.End = wall(w.End)
+	w.Start = w.End.Add(-length)
 	s.seen(w.End)
 	s.windows.kept = append(s.windows.kept, w)
 	k := slices.DeleteFunc(s.windows.kept, func(old Window) bool { return w.End.Sub(old.End) > windowKept })

@@ -64,12 +64,16 @@ type Advisor struct {
 	cfg      Config
 	subjects map[uint64]*subject // by the series of the snapshot
 	sweeps   uint64
-	lastOOM  uint64 // id of the newest record that was taken in
-	begun    bool
+	begun    bool            // the OOM records of the time before were looked at
+	unnamed  map[uint64]bool // the OOM records that lack names yet, by their ID
 	due      struct{ save, tidy time.Time }
-	facts    struct{ cpus, memory snapshot.Quantity }
-	round    rotation
-	stats    snapshot.Hints
+	saved    time.Time
+	facts    struct {
+		cpus, memory snapshot.Quantity
+		ofPods       bool // the memory is what all pods may have
+	}
+	round rotation
+	stats snapshot.Hints
 
 	watches chan watch
 	results chan result
@@ -79,36 +83,41 @@ type Advisor struct {
 // New returns an advisor.
 func New(cfg Config) *Advisor {
 	return &Advisor{
-		cfg: cfg, subjects: map[uint64]*subject{},
+		cfg: cfg, subjects: map[uint64]*subject{}, unnamed: map[uint64]bool{},
 		watches: make(chan watch, maxWatches), results: make(chan result, 4*maxWatches), states: make(chan []byte, 1),
 	}
 }
 
 const (
 	saveEvery = 5 * time.Minute
+	// saveOften is how often they are saved for what must not be forgotten.
+	saveOften = time.Minute
 	tidyEvery = time.Minute
 )
 
 // Fill takes in what a sweep found and gives each container its hint. The
 // snapshot is about to be published.
 func (a *Advisor) Fill(snap *snapshot.Snapshot) {
-	now := snap.Taken
+	// What is kept goes by the clock, how long an interval was by what no clock
+	// that is set can change.
+	taken, now := snap.Taken, snap.Taken.Round(0)
 	a.sweeps++
 	a.cfg.Store.Observe(now)
 	a.facts.cpus = quantity(snap.Node.CPUs)
-	a.facts.memory = quantity(snap.Node.MemoryBytes)
+	a.facts.memory, a.facts.ofPods = quantity(snap.Node.MemoryBytes), false
 	if limit, ok := snap.Kubepods.Current.Get(cgroupfs.MemoryMax); ok && limit != cgroupfs.Unlimited {
-		// What the kubelet lets pods have: its node allocatable.
-		a.facts.memory = snapshot.Quantity{V: float64(limit), Known: true}
+		// What the kubelet lets pods have: its node allocatable, and what its hard
+		// eviction keeps free.
+		a.facts.memory, a.facts.ofPods = snapshot.Quantity{V: float64(limit), Known: true}, true
 	}
 	for i := range snap.Containers {
 		if c := &snap.Containers[i]; concerned(c) {
-			a.subject(c, now).feed(c, now)
+			a.subject(c, now).feed(c, taken)
 		}
 	}
 	a.takeResults()
-	a.takeOOMs(snap)
-	a.choose(snap, now)
+	a.takeOOMs(snap, now)
+	a.choose(snap, taken)
 	evaluations := maxEvaluations
 	for i := range snap.Containers {
 		c := &snap.Containers[i]
@@ -118,7 +127,7 @@ func (a *Advisor) Fill(snap *snapshot.Snapshot) {
 			c.Hint = s.hint
 		}
 	}
-	a.tidy(now)
+	a.tidy(taken)
 	snap.Hints = a.stats
 }
 
@@ -176,10 +185,13 @@ func (a *Advisor) tidy(now time.Time) {
 	case a.due.save.IsZero() || a.due.save.Sub(now) > saveEvery: // the clock may have been set
 		a.due.save = now.Add(saveEvery)
 	case !now.Before(a.due.save):
-		a.due.save = now.Add(saveEvery)
+		a.due.save, a.saved = now.Add(saveEvery), now
 		a.save()
 	}
 }
+
+// saveSoon has the histories saved with this sweep, unless they just were.
+func (a *Advisor) saveSoon() { a.due.save = a.saved.Add(saveOften) }
 
 // save hands the histories to Run, which writes them: a slow disk must not hold
 // up a sweep. A state that is not written yet makes room for the newer one.

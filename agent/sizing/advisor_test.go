@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 
@@ -128,9 +129,10 @@ func (j *memoryJournal) Sync() error {
 // world lets time pass for an advisor and its containers.
 type world struct {
 	*Advisor
-	boxes  boxes
-	now    time.Time
-	change func(*snapshot.Snapshot)
+	boxes   boxes
+	now     time.Time
+	change  func(*snapshot.Snapshot)
+	records []*snapshot.OOMRecord // newest first
 }
 
 func newWorld(journal Journal, store *history.Store, all ...*box) *world {
@@ -233,46 +235,23 @@ func TestCountersAndClocksThatJump(t *testing.T) {
 	}
 }
 
-func TestOOMsRaiseWhoeverUsedMost(t *testing.T) {
-	victim, greedy := newBox(1, "web-0", "app"), newBox(2, "web-0", "proxy")
-	greedy.reading.Set(cgroupfs.MemoryCurrent, 500*mi)
-	w := newWorld(nil, history.NewStore(history.Config{}), victim, greedy)
-	w.seconds(70)
-	record := func(id uint64, container string, scope snapshot.OOMScope) {
-		r := &snapshot.OOMRecord{ID: id, Time: w.now, Namespace: "shop", Pod: "web-0", Container: container, WorkloadKind: "Deployment", Workload: "web", Scope: scope}
-		w.change = func(s *snapshot.Snapshot) { s.OOMRecords = []*snapshot.OOMRecord{r} }
-	}
-	record(1, "app", snapshot.ScopePod)
-	snap := w.seconds(2)
-	if has(snap.Containers[0].Hint, snapshot.ReasonMemoryPodOOM) || !has(snap.Containers[1].Hint, snapshot.ReasonMemoryPodOOM) {
-		t.Error("the raise did not go to the container that used most over its share")
-	}
-	if h := snap.Containers[1].Hint; h.MemoryLimitBytes.V < 768*mi || !h.Urgent {
-		t.Errorf("not raised: %+v", h)
-	}
-	record(2, "app", snapshot.ScopeNode)
-	if snap = w.seconds(2); !has(snap.Containers[0].Hint, snapshot.ReasonMemoryOtherOOM) || snap.Containers[0].Hint.MemoryLimitBytes.V > 300*mi {
-		t.Errorf("after the node's OOM: %+v", snap.Containers[0].Hint)
-	}
-	count := w.cfg.Store.Find(keyOf(greedy.identity)).OOMs(w.now).Count
-	if w.seconds(5); w.cfg.Store.Find(keyOf(greedy.identity)).OOMs(w.now).Count != count {
-		t.Error("a kill was taken in twice")
-	}
-}
-
-// A container that is killed before it was ever read gets its memory hint.
-func TestKilledBeforeAnySample(t *testing.T) {
+// Nor does a clock that is set while the agent runs, whose times have a monotonic
+// reading: everything that is known moves along.
+func TestClockThatIsSetBack(t *testing.T) {
 	app := newBox(1, "web-0", "app")
-	app.reading, app.ended = cgroupfs.Reading{}, time.Date(2027, 1, 11, 12, 0, 0, 0, time.UTC)
-	w := newWorld(nil, history.NewStore(history.Config{}), app)
-	w.change = func(s *snapshot.Snapshot) {
-		s.OOMRecords = []*snapshot.OOMRecord{{
-			ID: 7, Time: w.now, Namespace: "shop", Pod: "web-0", Container: "app", WorkloadKind: "Deployment", Workload: "web",
-			Scope: snapshot.ScopeContainer, Limit: &snapshot.OOMLimit{Bytes: snapshot.Amount{N: 64 * mi, Known: true}},
-		}}
+	store := history.NewStore(history.Config{})
+	w := newWorld(nil, store, app)
+	w.now = time.Now()
+	w.seconds(120)
+	before := store.Find(keyOf(app.identity)).Demand().Observed
+	*(*uint64)(unsafe.Pointer(&w.now)) -= 24 * 60 * 60 << 30 // the wall clock's seconds
+	snap := w.seconds(10)
+	found := store.Find(keyOf(app.identity))
+	if snap.Hints.ClockSteps != 1 || found.Last().After(w.now.Round(0)) {
+		t.Errorf("%d clock steps, the newest sample is of %s at %s", snap.Hints.ClockSteps, found.Last(), w.now)
 	}
-	if h := w.second().Containers[0].Hint; h == nil || h.MemoryLimitBytes.V < 164*mi || h.CPURequestCores.Known {
-		t.Errorf("got %+v", h)
+	if got := found.Demand().Observed - before; got != 10*time.Second {
+		t.Errorf("%s were seen in 10 s", got)
 	}
 }
 

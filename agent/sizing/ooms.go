@@ -3,100 +3,114 @@
 package sizing
 
 import (
+	"slices"
 	"time"
 
 	"github.com/slicewatch/slicewatch/agent/history"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 )
 
-// takeOOMs tells the histories of the kills that are new. At the first look
-// those of the last day are new only to histories that never heard of them,
-// which a saved one has.
-func (a *Advisor) takeOOMs(snap *snapshot.Snapshot) {
-	newest := a.lastOOM
-	for _, r := range snap.OOMRecords {
-		if r.ID <= a.lastOOM {
-			break // newest first
+// takeOOMs tells the histories of the kills that are new to them, in the order
+// in which they happened.
+func (a *Advisor) takeOOMs(snap *snapshot.Snapshot, now time.Time) {
+	told := a.cfg.Store.Told()
+	fresh := a.untold(snap.OOMRecords, told)
+	a.takeNamed(snap.OOMRecords, now)
+	for _, r := range fresh {
+		switch {
+		case !a.begun && now.Sub(r.Time) >= history.OOMKept:
+		case r.Namespace == "":
+			a.unnamed[r.ID] = true
+		default:
+			a.takeOOM(r, now)
 		}
-		newest = max(newest, r.ID)
-		if a.begun || snap.Taken.Sub(r.Time) < history.OOMKept {
-			a.takeOOM(r, snap.Taken)
+		told.ID = r.ID
+		if r.Time.After(told.At) {
+			told.At = r.Time
 		}
 	}
-	a.lastOOM, a.begun = newest, true
+	a.begun = true
+	if len(fresh) > 0 {
+		a.cfg.Store.Tell(told)
+		a.saveSoon()
+	}
+}
+
+// takeNamed takes the records whose names came later than they did: of what is
+// killed right at its start. There are no more of them than of records.
+func (a *Advisor) takeNamed(records []*snapshot.OOMRecord, now time.Time) {
+	if len(a.unnamed) == 0 {
+		return
+	}
+	still := map[uint64]bool{}
+	for _, r := range slices.Backward(records) {
+		switch {
+		case !a.unnamed[r.ID]:
+		case r.Namespace == "":
+			still[r.ID] = true
+		default:
+			a.takeOOM(r, now)
+			a.saveSoon()
+		}
+	}
+	a.unnamed = still
+}
+
+// untold returns the records that the histories do not know, oldest first. Those
+// have the mark of the newest that they know, so that none counts twice over a
+// restart, nor is left out.
+func (a *Advisor) untold(records []*snapshot.OOMRecord, told history.Told) []*snapshot.OOMRecord {
+	// Numbers begin anew with a state directory that was lost: then times tell.
+	anew := told.ID == 0 || len(records) > 0 && records[0].ID < told.ID
+	n := 0
+	for n < len(records) && (anew && records[n].Time.After(told.At) || !anew && records[n].ID > told.ID) {
+		n++
+	}
+	fresh := slices.Clone(records[:n]) // of a slice that is never written to
+	slices.Reverse(fresh)
+	return fresh
 }
 
 func (a *Advisor) takeOOM(r *snapshot.OOMRecord, now time.Time) {
-	victim, pod := a.byName(r)
 	oom := history.OOM{At: r.Time, Scope: history.OOMElsewhere}
+	var who suspect
 	switch r.Scope {
 	case snapshot.ScopeContainer:
-		oom.Scope = history.OOMContainer
-	case snapshot.ScopePod:
-		oom.Scope = history.OOMPod
-		// The pod's limit is the sum of its containers': whoever used most over
-		// its share is to get the raise, not who happened to be killed.
-		if most := mostOverShare(pod); most != nil {
-			victim = most
+		oom.Scope, who = history.OOMContainer, a.victim(r)
+		if r.Limit != nil && r.Limit.Bytes.Known {
+			who.limit = float64(r.Limit.Bytes.N)
 		}
+	case snapshot.ScopePod:
+		oom.Scope, who = history.OOMPod, a.culprit(r)
 	case snapshot.ScopeUnknown:
 		return // nothing is known of what would have prevented it
+	default:
+		who = a.victim(r)
 	}
-	series, limit := a.seriesOf(r, now), 0.0
-	if victim != nil {
-		series, limit, oom.UsedBytes = victim.series, victim.limit, victim.workingSet
-		victim.due = time.Time{}
+	series := a.seriesOf(r, who, now)
+	oom.UsedBytes, oom.LimitBytes = who.used, who.limit
+	if oom.LimitBytes == 0 {
+		oom.LimitBytes = oom.UsedBytes
 	}
-	if r.Scope == snapshot.ScopeContainer && r.Limit != nil && r.Limit.Bytes.Known {
-		limit = float64(r.Limit.Bytes.N)
-	}
-	if limit == 0 {
-		limit = oom.UsedBytes
-	}
-	oom.LimitBytes = limit
-	if series == nil || series.OOMs(now).Newest.At.Equal(r.Time) {
-		return // no room for it, or it was told before a restart
-	}
-	if oom.Scope != history.OOMElsewhere && limit <= 0 {
-		return
+	if series == nil || oom.Scope != history.OOMElsewhere && oom.LimitBytes <= 0 {
+		return // no room for it, or nothing to go by
 	}
 	series.AddOOM(oom)
-}
-
-// byName returns the subject of a record's container, nil if there is none, and
-// all of its pod.
-func (a *Advisor) byName(r *snapshot.OOMRecord) (victim *subject, pod []*subject) {
-	for _, s := range a.subjects {
-		id := s.identity
-		if s.series == nil || id.Namespace != r.Namespace || id.Pod != r.Pod {
-			continue
-		}
-		pod = append(pod, s)
-		if id.Name == r.Container {
-			victim = s
-		}
+	if who.subject != nil {
+		who.subject.due = time.Time{}
 	}
-	return victim, pod
 }
 
-// seriesOf returns the history of a container that may be gone by now.
-func (a *Advisor) seriesOf(r *snapshot.OOMRecord, now time.Time) *history.Series {
+// seriesOf returns the history that a kill belongs to: of a container that may be
+// gone by now.
+func (a *Advisor) seriesOf(r *snapshot.OOMRecord, who suspect, now time.Time) *history.Series {
+	if who.subject != nil {
+		return who.subject.series
+	}
 	if r.Namespace == "" || r.Container == "" {
 		return nil
 	}
 	return a.cfg.Store.Series(keyOf(&snapshot.ContainerIdentity{
 		Namespace: r.Namespace, Pod: r.Pod, Name: r.Container, WorkloadKind: r.WorkloadKind, Workload: r.Workload,
 	}), now)
-}
-
-// mostOverShare returns the container of a pod that used most of its own limit,
-// nil if none has one.
-func mostOverShare(pod []*subject) *subject {
-	var most *subject
-	for _, s := range pod {
-		if s.limit > 0 && (most == nil || s.workingSet/s.limit > most.workingSet/most.limit) {
-			most = s
-		}
-	}
-	return most
 }

@@ -18,13 +18,12 @@ type subject struct {
 	sweep    uint64          // the last sweep that found it
 
 	// What the counters said at the sweep before.
-	at     time.Time
-	starts uint64
-	before [numCounters]uint64
-	have   [numCounters]bool
-	// workingSet is the newest one, limit the memory limit, 0 without one.
-	workingSet, limit float64
-	throttled         bool // in the last interval
+	at        time.Time
+	starts    uint64
+	before    [numCounters]uint64
+	have      [numCounters]bool
+	held      readings
+	throttled bool // in the last interval
 
 	facts hints.Facts
 	hint  *snapshot.Hint
@@ -63,20 +62,20 @@ const (
 )
 
 // feed makes a sample of what grew since the sweep before.
-func (s *subject) feed(c *snapshot.Container, now time.Time) {
+func (s *subject) feed(c *snapshot.Container, taken time.Time) {
 	if s.series == nil {
 		return
 	}
 	if s.starts != 0 && c.Starts > s.starts {
-		s.series.Restarted(now)
+		s.series.Restarted(taken)
 	}
 	s.starts = c.Starts
-	elapsed := now.Sub(s.at)
+	elapsed := taken.Sub(s.at)
 	if !s.at.IsZero() && elapsed >= 0 && elapsed < leastInterval {
 		return
 	}
 	usable := !s.at.IsZero() && elapsed > 0 && elapsed <= maxInterval
-	s.at = now
+	s.at = taken
 	var grown [numCounters]history.Number
 	for i, f := range counterFields {
 		v, ok := c.Total.Get(f)
@@ -89,20 +88,18 @@ func (s *subject) feed(c *snapshot.Container, now time.Time) {
 	if !c.Ended.IsZero() {
 		return // what there was of it is in; silence is not idleness
 	}
-	sample := history.Sample{At: now, MemoryHighEvents: grown[counterHigh], FileRefaults: grown[counterRefaults]}
+	sample := history.Sample{At: taken, MemoryHighEvents: grown[counterHigh], FileRefaults: grown[counterRefaults]}
 	if usable {
 		sample.Elapsed = elapsed
 		sample.CPUCores = share(grown[counterUsage], elapsed)
 		sample.MemoryPressure = share(grown[counterPressure], elapsed)
 	}
-	if set, ok := c.Current.WorkingSet(); ok {
-		s.workingSet = float64(set)
-		sample.WorkingSetBytes = history.Known(s.workingSet)
+	if limit := memoryLimit(&c.Current); limit.V > 0 {
+		sample.MemoryLimitBytes = history.Known(limit.V)
 	}
-	s.limit = 0
-	if limit, ok := c.Current.Get(cgroupfs.MemoryMax); ok && limit != cgroupfs.Unlimited {
-		s.limit = float64(limit)
-		sample.MemoryLimitBytes = history.Known(s.limit)
+	if set, ok := c.Current.WorkingSet(); ok {
+		sample.WorkingSetBytes = history.Known(float64(set))
+		s.held.add(reading{at: taken, used: float64(set), limit: sample.MemoryLimitBytes.V})
 	}
 	s.series.Add(sample)
 }
@@ -117,7 +114,7 @@ func (a *Advisor) factsOf(c *snapshot.Container) hints.Facts {
 	id := c.Identity
 	f := hints.Facts{
 		WorkloadKind: id.WorkloadKind, QoS: c.QoS, QoSKnown: true, Annotation: id.Policy,
-		NodeCPUs: a.facts.cpus, NodeMemoryBytes: a.facts.memory, Runtime: c.Program,
+		NodeCPUs: a.facts.cpus, NodeMemoryBytes: a.facts.memory, NodeMemoryOfPods: a.facts.ofPods, Runtime: c.Program,
 	}
 	// Kubernetes said what is requested if it said what kind of container this
 	// is: then what is not there is known not to be.
@@ -155,10 +152,12 @@ func memoryLimit(r *cgroupfs.Reading) snapshot.Quantity {
 const maxEvaluations = 25
 
 const (
-	soon     = 5 * time.Second // while there is no CPU hint yet
+	soon     = 5 * time.Second // while too little was seen for a CPU hint
 	often    = time.Minute     // in the first hour
 	seldom   = 5 * time.Minute // afterwards
 	firstAge = time.Hour
+	// veryYoung is for how long a hint for CPU is waited for: what is idle has none.
+	veryYoung = 2 * time.Minute
 )
 
 // evaluate makes a container's hint anew if it is due and left allows it, and
@@ -179,7 +178,7 @@ func (a *Advisor) evaluate(s *subject, c *snapshot.Container, now time.Time, lef
 	s.hint = &hint
 	a.stats.Evaluations++
 	switch {
-	case !hint.CPURequestCores.Known:
+	case !hint.CPURequestCores.Known && now.Sub(s.series.First()) < veryYoung:
 		s.due = now.Add(soon)
 	case now.Sub(s.series.First()) < firstAge:
 		s.due = now.Add(often)

@@ -3,6 +3,8 @@
 package backtest
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -97,5 +99,33 @@ func TestRecordedTraces(t *testing.T) {
 	}
 	if _, err := ReadDir(t.TempDir()); err == nil || !strings.Contains(err.Error(), "no .csv file") {
 		t.Errorf("an empty directory gives %v", err)
+	}
+}
+
+// A file that two directories have counts once, whatever it is called there.
+func TestTracesCountOnce(t *testing.T) {
+	const table = "timestamp,value,memory_working_set\n0,10,7\n300,20,8\n"
+	root := t.TempDir()
+	for path, content := range map[string]string{
+		"a/one.csv": table, "b/one.csv": table, "b/renamed.csv": table, "b/other.csv": strings.Replace(table, "20", "21", 1),
+	} {
+		if err := os.MkdirAll(filepath.Join(root, filepath.Dir(path)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, path), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	distinct, repeated := all.Distinct()
+	if len(distinct.CPU) != 2 || len(distinct.Memory) != 1 {
+		t.Errorf("%d traces of CPU and %d of memory, want 2 and 1", len(distinct.CPU), len(distinct.Memory))
+	}
+	want := []string{"b/one is a/one", "b/renamed is a/one", "b/one is a/one", "b/other is a/one", "b/renamed is a/one"}
+	if diff := cmp.Diff(want, repeated); diff != "" {
+		t.Errorf("left out (-want +got):\n%s", diff)
 	}
 }

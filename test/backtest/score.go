@@ -80,10 +80,15 @@ type CPUGoals struct {
 	// WorstTrace.
 	Worst      float64
 	WorstTrace string
-	// MostChanges is of the first, in 14 days, on MostChangesTrace.
+	// MostChanges is of the first, in 14 days, on MostChangesTrace; TooMany on how
+	// many traces there were more than mostChanges.
 	MostChanges      float64
 	MostChangesTrace string
+	TooMany          int
 }
+
+// mostChanges is how often a hint may change in 14 days.
+const mostChanges = 3
 
 // GoalsOfCPU works on results that have at least two recommenders.
 func GoalsOfCPU(results []Result[CPUScore]) CPUGoals {
@@ -100,7 +105,11 @@ func GoalsOfCPU(results []Result[CPUScore]) CPUGoals {
 		if ours/better > goals.Worst {
 			goals.Worst, goals.WorstTrace = ours/better, r.Trace.Name
 		}
-		changes := float64(r.Scores[0].Changes) * (14 * 24) / r.Trace.Duration().Hours()
+		// The last point stands for a step.
+		changes := float64(r.Scores[0].Changes) * (14 * 24) / (r.Trace.Duration() + r.Trace.Step()).Hours()
+		if changes > mostChanges {
+			goals.TooMany++
+		}
 		if changes > goals.MostChanges {
 			goals.MostChanges, goals.MostChangesTrace = changes, r.Trace.Name
 		}

@@ -4,6 +4,7 @@ package backtest
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -48,4 +49,28 @@ func (t Trace) covers(i int, step time.Duration) time.Duration {
 		return step
 	}
 	return min(t.Points[i+1].At.Sub(t.Points[i].At), 3*step)
+}
+
+// Distinct returns the traces without those whose points an earlier one has,
+// whatever it is called, and names these: a file that is in two directories
+// would weigh twice.
+func (t Traces) Distinct() (distinct Traces, repeated []string) {
+	keep := func(all []Trace) (kept []Trace) {
+		for _, trace := range all {
+			if i := slices.IndexFunc(kept, trace.same); i >= 0 {
+				repeated = append(repeated, trace.fullName()+" is "+kept[i].fullName())
+				continue
+			}
+			kept = append(kept, trace)
+		}
+		return kept
+	}
+	distinct.CPU, distinct.Memory = keep(t.CPU), keep(t.Memory)
+	return distinct, repeated
+}
+
+func (t Trace) fullName() string { return strings.TrimPrefix(t.Origin+"/"+t.Name, "/") }
+
+func (t Trace) same(o Trace) bool {
+	return slices.EqualFunc(t.Points, o.Points, func(a, b Point) bool { return a.At.Equal(b.At) && a.Value == b.Value })
 }

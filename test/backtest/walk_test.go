@@ -151,3 +151,21 @@ func TestGapsAreNobodysUse(t *testing.T) {
 		t.Errorf("%v hours were judged, want %v", score.Hours, want)
 	}
 }
+
+// How often hints change is told of all traces, not of the worst alone.
+func TestChangesAreCounted(t *testing.T) {
+	var results []Result[CPUScore]
+	for i, changes := range []int{0, 3, 4, 10, 8} {
+		trace := hours(14*24, func(int) float64 { return 1 })
+		if i == 4 {
+			trace = hours(28*24, func(int) float64 { return 1 }) // 4 in 14 days
+		}
+		trace.Name = string(rune('a' + i))
+		score := CPUScore{Hours: 1, UsedHours: 1, SlackHours: 1, Changes: changes}
+		results = append(results, Result[CPUScore]{Trace: trace, Scores: []CPUScore{score, score}})
+	}
+	got := GoalsOfCPU(results)
+	if got.MostChanges != 10 || got.MostChangesTrace != "d" || got.TooMany != 3 {
+		t.Errorf("most %g on %s, too many on %d", got.MostChanges, got.MostChangesTrace, got.TooMany)
+	}
+}

@@ -53,7 +53,7 @@ func (r *Records) Window() history.Window {
 		// Next to nothing waited: what is behind the limit is little, and less
 		// than what is not known exactly here.
 		w.Concurrency = 1
-		w.NeedCores = min(history.LeastRaise*r.QuotaCores, r.most()*exactMargin)
+		r.settle(&w, need{})
 	default:
 		r.throttled(&w)
 	}
@@ -79,7 +79,7 @@ func (r *Records) throttled(w *history.Window) {
 	polls := r.spread()
 	saturated := polls.endless && float64(polls.longest) > 0.5*float64(len(r.Periods)) || float64(w.Throttled) > 0.95*float64(w.Periods)
 	bursts, margin := polls.bursts, pollMargin
-	need := r.polledNeed(&polls) * pollMargin
+	found := r.polledNeed(&polls).with(pollMargin)
 	if r.Exact {
 		bursts, margin = r.bursts(), exactMargin
 	}
@@ -88,13 +88,13 @@ func (r *Records) throttled(w *history.Window) {
 	// arrived at once: of pools, what the replay finds is the upper bound.
 	pool := w.Concurrency > several && polls.queues() && !saturated
 	if r.Exact {
-		exact := r.exactNeed(bursts) * exactMargin
-		if !pool || exact < need {
-			need = exact
+		exact := need{basis: history.BasisPeriods, cores: r.exactNeed(bursts)}.with(exactMargin)
+		if !pool || exact.margined < found.margined {
+			found = exact
 		}
 	}
 	if !pool {
-		need = max(need, r.slowdownNeed(bursts)*margin)
+		found = found.atLeast(need{basis: history.BasisSlowdown, cores: r.slowdownNeed(bursts)}.with(margin))
 	}
 	at := w.Concurrency
 	if !r.Exact {
@@ -103,40 +103,64 @@ func (r *Records) throttled(w *history.Window) {
 		at = math.Floor(polls.busy + burnSlack)
 	}
 	if one := w.Concurrency < 1.5; one {
-		need = max(need, r.cycleNeed(w)*margin)
+		found = found.atLeast(need{basis: history.BasisTurns, cores: r.cycleNeed(w)}.with(margin))
 		saturated = saturated && (polls.busy >= idleShare || at > history.LeastRaise)
 	}
 	switch {
 	case saturated && at <= history.LeastRaise:
 		// One thread that is always busy: what it wants is known.
 		w.Concurrency = min(w.Concurrency, max(1, at))
-		need = max(busyThread, at) * margin
+		found = need{basis: history.BasisBusy, cores: max(busyThread, at)}.with(margin)
 	case saturated:
 		// The queue never emptied: what is behind it cannot be seen, only what
 		// the CPUs and threads could take.
 		w.Saturated = true
-		need = r.most() * exactMargin
+		found = need{basis: history.BasisMost, cores: r.most()}.with(exactMargin)
 	}
-	w.NeedCores = min(max(need, history.LeastRaise*r.QuotaCores), r.most()*exactMargin)
+	r.settle(w, found)
 	w.BurstSeconds = r.burst(w)
+}
+
+// need is a limit in cores, with its margin and without, and what it was made of.
+type need struct {
+	basis           history.Basis
+	cores, margined float64
+}
+
+func (n need) with(margin float64) need {
+	n.margined = n.cores * margin
+	return n
+}
+
+func (n need) atLeast(o need) need {
+	if o.margined > n.margined {
+		return o
+	}
+	return n
+}
+
+// settle takes what was found for the window's need, within its bounds: a raise
+// that is worth a change, and all that can be used.
+func (r *Records) settle(w *history.Window, found need) {
+	found = found.atLeast(need{basis: history.BasisRaise, cores: r.QuotaCores}.with(history.LeastRaise))
+	if most := (need{basis: history.BasisMost, cores: r.most()}.with(exactMargin)); found.margined > most.margined {
+		found = most
+	}
+	w.NeedCores, w.Basis, w.BasisCores = found.margined, found.basis, found.cores
 }
 
 // cycleNeed returns what one thread needs that runs and rests in turn, for less
 // than a period each, by its use of the time in which it was not held. A limit
 // far below stretches each turn over periods, which look like any work then.
 func (r *Records) cycleNeed(w *history.Window) float64 {
-	const (
-		light = 0.25 // in cores
-		// peaks is what the fullest of 100 periods holds of such turns by the mean.
-		peaks = 1.75
-	)
+	const light = 0.25 // in cores
 	stalled := 0.0
 	for i := range r.Periods {
 		stalled += r.cores(r.Periods[i].Stall)
 	}
 	free := 1 - stalled*float64(r.Length)/float64(r.End.Sub(r.Start))
 	if rate := w.UsedCores / free; free > 0 && rate < light {
-		return peaks * rate
+		return history.TurnFactor * rate
 	}
 	return 0
 }
@@ -229,7 +253,7 @@ func (r *Records) slowdownNeed(bursts []burst) float64 {
 // queues merge into long runs that overstates it; then the way in which the
 // periods that were not throttled are distributed tells how far its tail
 // reaches.
-func (r *Records) polledNeed(polls *polled) float64 {
+func (r *Records) polledNeed(polls *polled) need {
 	runs, longest := polls.runs, polls.longest
 	found := r.replay(polls.asked, history.ThrottleTarget)
 	var fresh []float64
@@ -240,12 +264,15 @@ func (r *Records) polledNeed(polls *polled) float64 {
 	}
 	begins := float64(runs) / float64(max(1, len(fresh)+runs)) // the share of fresh periods that begin a run
 	if longest < 5 || longest >= len(r.Periods)/2 || begins <= 0.02 || begins >= 0.4 || runs < 10 || len(fresh) <= 20 {
-		return found
+		return need{basis: history.BasisPeriods, cores: found}
 	}
 	slices.Sort(fresh)
 	slope := max(0, r.QuotaCores-quantile(fresh, 0.5)) / math.Log(0.5/begins)
 	tail := r.QuotaCores + slope*math.Log(max(1, begins/history.ThrottleTarget))
-	return math.Sqrt(found * min(found, tail))
+	if tail >= found {
+		return need{basis: history.BasisPeriods, cores: found}
+	}
+	return need{basis: history.BasisTail, cores: math.Sqrt(found * tail)}
 }
 
 // burst returns the allowance that would cure the throttling under the same

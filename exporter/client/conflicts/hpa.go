@@ -28,7 +28,7 @@ type utilization struct {
 func (g *group) hpas(all []autoscalingv2.HorizontalPodAutoscaler, f Findings) {
 	for i := range all {
 		h := &all[i]
-		if h.Namespace != g.Namespace || h.Spec.ScaleTargetRef.Kind != g.Kind || h.Spec.ScaleTargetRef.Name != g.Name {
+		if ref := h.Spec.ScaleTargetRef; !g.targets(h.Namespace, ref.APIVersion, ref.Kind, ref.Name) {
 			continue
 		}
 		for _, m := range h.Spec.Metrics {

@@ -13,7 +13,7 @@ import (
 func (g *group) vpas(all []vpav1.VerticalPodAutoscaler, f Findings) {
 	for i := range all {
 		v := &all[i]
-		if v.Namespace != g.Namespace || v.Spec.TargetRef == nil || v.Spec.TargetRef.Kind != g.Kind || v.Spec.TargetRef.Name != g.Name {
+		if ref := v.Spec.TargetRef; ref == nil || !g.targets(v.Namespace, ref.APIVersion, ref.Kind, ref.Name) {
 			continue
 		}
 		// Without a mode it is the API's default.

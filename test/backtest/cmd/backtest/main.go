@@ -27,7 +27,8 @@ have cost.
 Without a directory: generated traces and the recorded ones of the project.
 With: those too. A .csv file has a header with a "timestamp" column (seconds since
 1970, "2006-01-02 15:04:05" or RFC 3339) and one or more of "value" (percent of a
-machine of 4 cores), "cpu_usage" (cores), "memory_working_set" (bytes).
+machine of 4 cores), "cpu_usage" (cores), "memory_working_set" (bytes). Of traces
+with the same points the first counts.
 
 `
 
@@ -57,6 +58,10 @@ func run(args []string, out, progress io.Writer) error {
 	traces, err := gather(*generated, *recorded, flags.Args())
 	if err != nil {
 		return err
+	}
+	traces, repeated := traces.Distinct()
+	for _, one := range repeated {
+		fmt.Fprintf(progress, "left out, as its points are those of another trace: %s\n", one)
 	}
 	j := backtest.Judge(traces, backtest.All(), func(done, of int) {
 		if done%10 == 0 || done == of {
