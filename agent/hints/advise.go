@@ -38,6 +38,8 @@ type advice struct {
 	// must not be below.
 	need, limitFloor float64
 
+	span history.Span // what the CPU request is made of
+
 	now                             history.Published // what the evidence asks for
 	published                       history.Published // what users see
 	burst                           snapshot.Quantity

@@ -19,12 +19,6 @@ const (
 	// have been seen.
 	urgentShare   = 0.5
 	urgentCovered = 50 * time.Minute
-	// risingMargin is what a request gets that was raised at once twice within
-	// risingWithin, if it need not be raised by more than risingStep: spikes come
-	// and go.
-	risingWithin = 5 * 24 * time.Hour
-	risingMargin = 1.2
-	risingStep   = 1.3
 	// movedBand is by how much an amount of CPU must differ after a day.
 	movedBand = 0.5
 	// correctedStep is by how much a guess must be off to be corrected at once by
@@ -88,33 +82,10 @@ func (a *advice) urgency(stands history.Published) {
 			cores(stands.CPURequestCores.V), percent(share)), evidence("above_ratio", share))
 }
 
-// rise makes the request larger than the newest numbers ask for, because they
-// were overtaken before: what grows would leave each request behind within hours.
-func (a *advice) rise() {
-	request := a.now.CPURequestCores.V * risingMargin
-	if isSet(a.facts.NodeCPUs) {
-		request = min(request, a.facts.NodeCPUs.V)
-	}
-	a.say(snapshot.ReasonCPURising, snapshot.ResourceCPU,
-		fmt.Sprintf("It is the second time in %s that use left the request behind: it grows, so %s are added, which makes %s.",
-			duration(risingWithin), percent(risingMargin-1), cores(request)), evidence("margin_ratio", risingMargin-1))
-	a.now.CPURequestCores.V = request
-	if a.policy == Guaranteed {
-		a.now.CPULimitCores = a.now.CPURequestCores
-	}
-}
-
 func (a *advice) holdCPU(next *history.Published, stands history.Published, daily bool) {
 	stood := a.at.Sub(stands.CPUChanged)
 	known := stands.CPURequestCores.Known != a.now.CPURequestCores.Known
 	limitKnown := stands.CPULimitCores.Known != a.now.CPULimitCores.Known
-	if a.urgentRequest {
-		if !stands.Raised.IsZero() && a.at.Sub(stands.Raised) < risingWithin &&
-			a.now.CPURequestCores.V < risingStep*stands.CPURequestCores.V {
-			a.rise()
-		}
-		next.Raised = a.at
-	}
 	if a.urgentRequest || known || daily && moved(stands.CPURequestCores, a.now.CPURequestCores, stood) {
 		next.CPURequestCores = a.now.CPURequestCores
 	}

@@ -13,8 +13,6 @@ type Published struct {
 	CPUChanged, MemoryChanged time.Time
 	// Policy is what it was made for: another one replaces it at once.
 	Policy string
-	// Raised is when use last left the published CPU request behind.
-	Raised time.Time
 	// Provisional says that the CPU limit is a guess that the next window may
 	// correct: a limit throttled the work, so that the demand was not to be seen.
 	Provisional bool
@@ -92,7 +90,6 @@ func (p *publication) shift(move func(*time.Time)) {
 	move(&p.hint.At)
 	move(&p.hint.CPUChanged)
 	move(&p.hint.MemoryChanged)
-	move(&p.hint.Raised)
 	// What was above within the hour is not worth moving.
 	p.slots = [aboveSlots]aboveMark{}
 }
