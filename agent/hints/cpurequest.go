@@ -43,6 +43,9 @@ func (a *advice) cpuRequest() {
 		request *= h
 	}
 	a.now.CPURequestCores = history.Known(request)
+	if p := d.Of(a.span); p > 0 {
+		a.beyond = request / p
+	}
 	a.cpuConfidence = grown(d.Observed)
 }
 

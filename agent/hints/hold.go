@@ -19,6 +19,9 @@ const (
 	// have been seen.
 	urgentShare   = 0.5
 	urgentCovered = 50 * time.Minute
+	// cheaper is by what share a new CPU request must be cheaper than the published
+	// one after a day.
+	cheaper = 0.2
 	// movedBand is by how much an amount of CPU must differ after a day.
 	movedBand = 0.5
 	// correctedStep is by how much a guess must be off to be corrected at once by
@@ -86,7 +89,7 @@ func (a *advice) holdCPU(next *history.Published, stands history.Published, dail
 	stood := a.at.Sub(stands.CPUChanged)
 	known := stands.CPURequestCores.Known != a.now.CPURequestCores.Known
 	limitKnown := stands.CPULimitCores.Known != a.now.CPULimitCores.Known
-	if a.urgentRequest || known || daily && moved(stands.CPURequestCores, a.now.CPURequestCores, stood) {
+	if a.urgentRequest || known || daily && a.requestMoved(stands.CPURequestCores, stood) {
 		next.CPURequestCores = a.now.CPURequestCores
 	}
 	corrected := stands.Provisional && !a.now.Provisional && beyond(correctedStep, stands.CPULimitCores, a.now.CPULimitCores)
@@ -128,6 +131,20 @@ func (a *advice) publish(p history.Published) {
 	}
 	a.published = p
 	a.series.Publish(p)
+}
+
+// requestMoved says whether the CPU request is enough cheaper than the published
+// one to bother users with: by a fifth of the cost after a day, by a tenth after
+// two. Where two requests as far apart as the busy and the idle time cost about the
+// same, the one that stands stays; where a little is much, it goes.
+func (a *advice) requestMoved(from history.Number, stood time.Duration) bool {
+	to := a.now.CPURequestCores
+	if !from.Known || !to.Known || a.beyond <= 0 || a.policy == Guaranteed {
+		return moved(from, to, stood)
+	}
+	before, ok := a.series.RequestCost(a.span, from.V/a.beyond)
+	after, _ := a.series.RequestCost(a.span, to.V/a.beyond)
+	return ok && after < before*(1-cheaper/max(1, stood.Hours()/24))
 }
 
 // moved says whether an amount differs enough from the published one to bother

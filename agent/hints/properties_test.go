@@ -162,6 +162,44 @@ func TestRaisedAtOnceWhenUseStaysAbove(t *testing.T) {
 	}
 }
 
+// Where the busy and the idle time cost about the same as requests, the one that
+// stands stays; a level that fell is followed.
+func TestHeldWhereBothCostTheSame(t *testing.T) {
+	edge := func(s *story) {
+		busy := time.Duration(68+8*(s.now.YearDay()%2)) * time.Minute // around 5 % of the day
+		s.uses(6*time.Hour, 0.02, 100*mi).uses(busy, 0.5, 100*mi).uses(18*time.Hour-busy, 0.02, 100*mi)
+	}
+	steady := func(s *story) { s.uses(day, 0.2, 100*mi) }
+	tests := []struct {
+		name          string
+		before, later func(s *story)
+		changes       int
+	}{
+		{"busy for about 5 % of the time", edge, edge, 0},
+		{"steady", steady, steady, 0},
+		{"half of it", steady, func(s *story) { s.uses(day, 0.1, 100*mi) }, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := begin()
+			tt.before(s)
+			last := Advise(s.Series, Facts{}, Settings{}, s.now)
+			changes := 0
+			for range 10 {
+				tt.later(s)
+				h := Advise(s.Series, Facts{}, Settings{}, s.now)
+				if h.CPURequestCores != last.CPURequestCores {
+					changes++
+				}
+				last = h
+			}
+			if changes != tt.changes {
+				t.Errorf("%d changes, want %d: %s", changes, tt.changes, describe(last))
+			}
+		})
+	}
+}
+
 // A window that ended just before the first hint was published, and was taken in
 // after that, still raises it.
 func TestWindowThatComesLate(t *testing.T) {

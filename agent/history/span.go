@@ -5,6 +5,8 @@ package history
 import (
 	"math"
 	"time"
+
+	"k8s.io/autoscaler/vertical-pod-autoscaler/pkg/recommender/util"
 )
 
 // Span says how far back a distribution of CPU demand looks.
@@ -188,4 +190,36 @@ func (d Demand) Of(span Span) float64 {
 		return d.Fast
 	}
 	return d.Base
+}
+
+func (d *demand) distribution(span Span) util.Histogram {
+	switch span {
+	case Long:
+		return d.long
+	case Fast:
+		return d.fast
+	}
+	return d.slow
+}
+
+// RequestCost returns what a request costs over the use that a span knows, in
+// parts of that use: 5 % of what is not used and 95 % of what is missing. ok is
+// false without any use.
+func (s *Series) RequestCost(span Span, request float64) (cost float64, ok bool) {
+	saved, err := saveHistogram(s.cpu.distribution(span))
+	options := histogramOptions()
+	if err != nil || options == nil {
+		return 0, false
+	}
+	var sum, used float64
+	for _, b := range saved.Buckets {
+		bucket, weight := int(b[0]), float64(b[1])
+		cores := options.GetBucketStart(bucket)
+		if bucket+1 < options.NumBuckets() {
+			cores = (cores + options.GetBucketStart(bucket+1)) / 2
+		}
+		sum += weight * costOf(request, cores)
+		used += weight * cores
+	}
+	return sum / used, used > 0
 }

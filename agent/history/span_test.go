@@ -87,6 +87,21 @@ func TestCheapestSpan(t *testing.T) {
 	}
 }
 
+func TestRequestCost(t *testing.T) {
+	s := NewStore(Config{}).Series(web("app"), epoch)
+	if _, ok := s.RequestCost(Slow, 1); ok {
+		t.Error("a cost without any use")
+	}
+	days(s, epoch, 0.5)
+	for request, want := range map[float64]float64{0.5: 0, 1: 0.05, 0.25: 0.475, 0: 0.95} {
+		for span := range NumSpans {
+			if got, ok := s.RequestCost(span, request); !ok || math.Abs(got-want) > 0.03 {
+				t.Errorf("%v cores cost %v (%v) over %v, want about %v", request, got, ok, span, want)
+			}
+		}
+	}
+}
+
 // What versions saved that looked back a day at most is read, and goes on.
 func TestStateWithoutSpans(t *testing.T) {
 	state, err := filled().AppendState(nil)
