@@ -38,6 +38,11 @@ type advice struct {
 	// must not be below.
 	need, limitFloor float64
 
+	// span is what the CPU request is made of, beyond how many times its 95th
+	// percentile that is.
+	span   history.Span
+	beyond float64
+
 	now                             history.Published // what the evidence asks for
 	published                       history.Published // what users see
 	burst                           snapshot.Quantity

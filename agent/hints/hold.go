@@ -19,12 +19,9 @@ const (
 	// have been seen.
 	urgentShare   = 0.5
 	urgentCovered = 50 * time.Minute
-	// risingMargin is what a request gets that was raised at once twice within
-	// risingWithin, if it need not be raised by more than risingStep: spikes come
-	// and go.
-	risingWithin = 5 * 24 * time.Hour
-	risingMargin = 1.2
-	risingStep   = 1.3
+	// cheaper is by what share a new CPU request must be cheaper than the published
+	// one after a day.
+	cheaper = 0.2
 	// movedBand is by how much an amount of CPU must differ after a day.
 	movedBand = 0.5
 	// correctedStep is by how much a guess must be off to be corrected at once by
@@ -88,31 +85,11 @@ func (a *advice) urgency(stands history.Published) {
 			cores(stands.CPURequestCores.V), percent(share)), evidence("above_ratio", share))
 }
 
-// rise makes the request larger than the newest numbers ask for, because they
-// were overtaken before: what grows would leave each request behind within hours.
-func (a *advice) rise() {
-	request := min(a.now.CPURequestCores.V*risingMargin, a.mostCores())
-	a.say(snapshot.ReasonCPURising, snapshot.ResourceCPU,
-		fmt.Sprintf("It is the second time in %s that use left the request behind: it grows, so %s are added, which makes %s.",
-			duration(risingWithin), percent(risingMargin-1), cores(request)), evidence("margin_ratio", risingMargin-1))
-	a.now.CPURequestCores.V = request
-	if a.policy == Guaranteed {
-		a.now.CPULimitCores = a.now.CPURequestCores
-	}
-}
-
 func (a *advice) holdCPU(next *history.Published, stands history.Published, daily bool) {
 	stood := a.at.Sub(stands.CPUChanged)
 	known := stands.CPURequestCores.Known != a.now.CPURequestCores.Known
 	limitKnown := stands.CPULimitCores.Known != a.now.CPULimitCores.Known
-	if a.urgentRequest {
-		if !stands.Raised.IsZero() && a.at.Sub(stands.Raised) < risingWithin &&
-			a.now.CPURequestCores.V < risingStep*stands.CPURequestCores.V {
-			a.rise()
-		}
-		next.Raised = a.at
-	}
-	if a.urgentRequest || known || daily && moved(stands.CPURequestCores, a.now.CPURequestCores, stood) {
+	if a.urgentRequest || known || daily && a.requestMoved(stands.CPURequestCores, stood) {
 		next.CPURequestCores = a.now.CPURequestCores
 	}
 	corrected := stands.Provisional && !a.now.Provisional && beyond(correctedStep, stands.CPULimitCores, a.now.CPULimitCores)
@@ -143,6 +120,20 @@ func (a *advice) publish(p history.Published) {
 	}
 	a.published = p
 	a.series.Publish(p)
+}
+
+// requestMoved says whether the CPU request is enough cheaper than the published
+// one to bother users with: by a fifth of the cost after a day, by a tenth after
+// two. Where two requests as far apart as the busy and the idle time cost about the
+// same, the one that stands stays; where a little is much, it goes.
+func (a *advice) requestMoved(from history.Number, stood time.Duration) bool {
+	to := a.now.CPURequestCores
+	if !from.Known || !to.Known || a.beyond <= 0 || a.policy == Guaranteed {
+		return moved(from, to, stood)
+	}
+	before, ok := a.series.RequestCost(a.span, from.V/a.beyond)
+	after, _ := a.series.RequestCost(a.span, to.V/a.beyond)
+	return ok && after < before*(1-cheaper/max(1, stood.Hours()/24))
 }
 
 // moved says whether an amount differs enough from the published one to bother

@@ -63,14 +63,18 @@ func (l life) play(factor float64) (*history.Series, time.Time) {
 	return s.Series, s.now
 }
 
-// More use never lowers a request or a limit.
+// More use never lowers a request or a limit. Which span was cheapest may change
+// where two were as good, as amounts fall into buckets: those are not compared.
 func TestMoreUseNeverLowersAHint(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l, factor := lives().Draw(t, "life"), rapid.Float64Range(1, 20).Draw(t, "factor")
 		series, at := l.play(1)
-		less := Compute(series, Facts{}, l.settings, at)
+		less, span := Compute(series, Facts{}, l.settings, at), series.Demand().Cheapest
 		series, at = l.play(factor)
 		more := Compute(series, Facts{}, l.settings, at)
+		if series.Demand().Cheapest != span {
+			return
+		}
 		for name, pair := range map[string][2]snapshot.Quantity{
 			"CPU request": {less.CPURequestCores, more.CPURequestCores}, "CPU limit": {less.CPULimitCores, more.CPULimitCores},
 			"memory request": {less.MemoryRequestBytes, more.MemoryRequestBytes}, "memory limit": {less.MemoryLimitBytes, more.MemoryLimitBytes},
@@ -256,6 +260,44 @@ func TestRaisedAtOnceWhenUseStaysAbove(t *testing.T) {
 	h := Advise(s.Series, Facts{}, Settings{}, s.now)
 	if h.CPURequestCores.V < 0.9 || !h.Urgent {
 		t.Errorf("not raised after 90 minutes: %s", describe(h))
+	}
+}
+
+// Where the busy and the idle time cost about the same as requests, the one that
+// stands stays; a level that fell is followed.
+func TestHeldWhereBothCostTheSame(t *testing.T) {
+	edge := func(s *story) {
+		busy := time.Duration(68+8*(s.now.YearDay()%2)) * time.Minute // around 5 % of the day
+		s.uses(6*time.Hour, 0.02, 100*mi).uses(busy, 0.5, 100*mi).uses(18*time.Hour-busy, 0.02, 100*mi)
+	}
+	steady := func(s *story) { s.uses(day, 0.2, 100*mi) }
+	tests := []struct {
+		name          string
+		before, later func(s *story)
+		changes       int
+	}{
+		{"busy for about 5 % of the time", edge, edge, 0},
+		{"steady", steady, steady, 0},
+		{"half of it", steady, func(s *story) { s.uses(day, 0.1, 100*mi) }, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := begin()
+			tt.before(s)
+			last := Advise(s.Series, Facts{}, Settings{}, s.now)
+			changes := 0
+			for range 10 {
+				tt.later(s)
+				h := Advise(s.Series, Facts{}, Settings{}, s.now)
+				if h.CPURequestCores != last.CPURequestCores {
+					changes++
+				}
+				last = h
+			}
+			if changes != tt.changes {
+				t.Errorf("%d changes, want %d: %s", changes, tt.changes, describe(last))
+			}
+		})
 	}
 }
 

@@ -115,9 +115,9 @@ func recomputeCPU(t rapid.TB, h snapshot.Hint) (request, limit span) {
 	say := func(code snapshot.ReasonCode, pattern *regexp.Regexp) span { return told(t, h, code, pattern) }
 	request = say(snapshot.ReasonCPUDemand, usedAtMost)
 	for _, later := range []span{
+		say(snapshot.ReasonCPURising, rising),
 		say(snapshot.ReasonCPULevelRose, newerUse),
 		say(snapshot.ReasonCPUHeadroom, withHeadroom),
-		say(snapshot.ReasonCPURising, rising),
 	} {
 		if later.known {
 			request = later
@@ -133,9 +133,6 @@ func recomputeCPU(t rapid.TB, h snapshot.Hint) (request, limit span) {
 		atLeast(say(snapshot.ReasonCPULimitRatio, twice))
 	if Policy(h.Policy) == NoCPULimit {
 		limit = span{}
-	}
-	if raised := say(snapshot.ReasonCPURising, rising); Policy(h.Policy) == Guaranteed && raised.known {
-		limit = raised
 	}
 	if Policy(h.Policy) == Guaranteed && limit.known {
 		request = limit
@@ -240,7 +237,6 @@ func laterScenarios() []scenario {
 		{"the CPU limit is held", stands(begin().uses(2*day, 0.2, 100*mi), Settings{}).window(func(w *history.Window) { w.NeedCores = 0.48 }), plain, Settings{}},
 		{"both are held", stands(begin().uses(2*day, 0.2, 100*mi), guaranteed).uses(3*time.Hour, 0.25, 100*mi).uses(2*time.Hour, 0.2, 100*mi), plain, guaranteed},
 		{"the level rose", stands(begin().uses(2*day, 0.2, 100*mi), Settings{}).uses(time.Hour, 0.3, 100*mi), plain, Settings{}},
-		{"it grows", stands(stands(begin().uses(2*day, 0.2, 100*mi), Settings{}).uses(70*time.Minute, 0.24, 100*mi), Settings{}).uses(70*time.Minute, 0.28, 100*mi), plain, Settings{}},
 		{"memory is held", stands(begin().uses(2*day, 0.2, 100*mi), Settings{}).uses(time.Hour, 0.2, 160*mi), plain, Settings{}},
 		{"killed at the pod's limit, far above its peak", begin().uses(day, 0.1, 100*mi).killed(history.OOMPod, 256*mi), plain, Settings{}},
 		{"memory pressure after a week", strain(func(s *history.Sample) { s.MemoryPressure = history.Known(0.18) }), plain, Settings{Policy: NoCPULimit}},
@@ -363,22 +359,5 @@ func TestFactorsGiveTheNeed(t *testing.T) {
 	}
 	if found[ofTurns] != 1 || found[ofOthers] != 2 || found[ofRaise] != 1 {
 		t.Errorf("found %v", found)
-	}
-}
-
-// Use that grows raises a Guaranteed container's request and limit together.
-func TestRisingKeepsGuaranteed(t *testing.T) {
-	s := begin().uses(3*day, 0.2, 100*mi)
-	settings := Settings{Policy: Guaranteed}
-	Advise(s.Series, Facts{}, settings, s.now)
-	rose := false
-	for level := range 8 {
-		s.uses(70*time.Minute, 0.22+0.03*float64(level), 100*mi)
-		h := Advise(s.Series, Facts{}, settings, s.now)
-		recomputable(t, h)
-		rose = rose || slices.ContainsFunc(h.Reasons, func(r snapshot.Reason) bool { return r.Code == snapshot.ReasonCPURising })
-	}
-	if !rose {
-		t.Error("the request never grew: this test finds nothing")
 	}
 }

@@ -5,6 +5,7 @@ package hints
 import (
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,6 +124,24 @@ func with(f Facts, change func(*Facts)) Facts {
 	return f
 }
 
+// growing uses a tenth more each day.
+func growing(days int) *story {
+	s := begin()
+	for range days {
+		s.uses(day, 0.2*math.Pow(1.1, s.now.Sub(epoch).Hours()/24), 100*mi)
+	}
+	return s
+}
+
+// working is busy for an hour and a half of each day, which is more than 5 % of it.
+func working(days int) *story {
+	s := begin()
+	for range days {
+		s.uses(6*time.Hour, 0.02, 100*mi).uses(90*time.Minute, 0.5, 100*mi).uses(day-90*time.Minute-6*time.Hour, 0.02, 100*mi)
+	}
+	return s
+}
+
 func cpuScenarios() []scenario {
 	plain := limits(0.25, 0.5, 256*mi, 512*mi)
 	return []scenario{
@@ -158,6 +177,9 @@ func cpuScenarios() []scenario {
 		{"corrected after a change", begin().uses(day, 0.2, 100*mi).window(func(w *history.Window) { throttled(w); w.NeedCores = 4.2; w.Saturated = true }).
 			window(func(w *history.Window) { w.QuotaCores, w.NeedCores = 4.2, 0.8 }), plain, Settings{}},
 		{"a start that took more", begin().uses(time.Minute, 1, 100*mi).uses(day, 0.15, 100*mi), plain, Settings{}},
+		{"it grows", growing(5), plain, Settings{}},
+		{"it is quieter than days ago", begin().uses(4*day, 0.2, 100*mi).uses(2*day, 0.1, 100*mi), plain, Settings{}},
+		{"an hour of work each day", working(7), plain, Settings{}},
 		{"request far too high", begin().uses(2*day, 0.05, 30*mi), limits(0.5, 1, 512*mi, 512*mi), Settings{}},
 		{"more than the node has", begin().uses(day, 3, 100*mi), with(plain, func(f *Facts) { f.NodeCPUs = amount(4) }), Settings{}},
 	}

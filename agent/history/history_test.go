@@ -332,6 +332,7 @@ func FuzzLoad(f *testing.F) {
 		for s := range store.All() {
 			fill(s, now, time.Hour, 0.2, 1e8)
 			s.Demand()
+			s.RequestCost(Long, 0.2)
 			s.Peaks(now)
 			s.Growth(now)
 			s.Throttling(now)

@@ -13,8 +13,6 @@ type Published struct {
 	CPUChanged, MemoryChanged time.Time
 	// Policy is what it was made for: another one replaces it at once.
 	Policy string
-	// Raised is when use last left the published CPU request behind.
-	Raised time.Time
 	// Provisional says that the CPU limit is a guess that the next window may
 	// correct: a limit throttled the work, so that the demand was not to be seen.
 	Provisional bool
@@ -67,7 +65,7 @@ func (s *Series) Publish(hint Published) {
 	if hint.CPURequestCores != s.published.hint.CPURequestCores {
 		s.published.slots = [aboveSlots]aboveMark{}
 	}
-	hint.At, hint.CPUChanged, hint.MemoryChanged, hint.Raised = wall(hint.At), wall(hint.CPUChanged), wall(hint.MemoryChanged), wall(hint.Raised)
+	hint.At, hint.CPUChanged, hint.MemoryChanged = wall(hint.At), wall(hint.CPUChanged), wall(hint.MemoryChanged)
 	s.published.hint = hint
 }
 
@@ -93,7 +91,6 @@ func (p *publication) shift(move func(*time.Time)) {
 	move(&p.hint.At)
 	move(&p.hint.CPUChanged)
 	move(&p.hint.MemoryChanged)
-	move(&p.hint.Raised)
 	// What was above within the hour is not worth moving.
 	p.slots = [aboveSlots]aboveMark{}
 }

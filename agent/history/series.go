@@ -4,7 +4,7 @@ package history
 
 import "time"
 
-// Series is the history of one container of one workload: about 6 KiB, however
+// Series is the history of one container of one workload: about 9 KiB, however
 // long it is. It is for one goroutine.
 type Series struct {
 	key         Key

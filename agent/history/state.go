@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	vpa "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/recommender/util"
+	"k8s.io/autoscaler/vertical-pod-autoscaler/pkg/recommender/util"
 )
 
 // stateFormat is the format of a saved store. A store of another format is not
@@ -39,12 +39,22 @@ type savedSeries struct {
 }
 
 type savedCPU struct {
-	Slow, Fast         savedHistogram
+	// Long, Trial and Days are missing in what older versions saved: they begin anew.
+	Slow, Long, Fast   savedHistogram
+	Trial              savedTrial
+	Days               [][3]float64
 	Base               float64
 	Refreshed, Decayed time.Time
 	Above, Total       float64
 	Observed           time.Duration
 	Highest            float64
+}
+
+type savedTrial struct {
+	Since, Taken time.Time
+	Guesses      [NumSpans]float64
+	Costs        [NumSpans]float64
+	Used         float64
 }
 
 type savedHistogram struct {
@@ -122,9 +132,18 @@ func (s *Series) save() (savedSeries, error) {
 			Above: s.cpu.above, Total: s.cpu.total, Observed: s.cpu.observed, Highest: s.cpu.highest,
 		},
 	}
-	var err, err2 error
+	saved.CPU.Trial = savedTrial{
+		Since: s.cpu.trial.since, Taken: s.cpu.trial.taken, Guesses: s.cpu.trial.guesses, Costs: s.cpu.trial.costs, Used: s.cpu.trial.used,
+	}
+	for _, d := range s.cpu.days {
+		if d.slot != 0 {
+			saved.CPU.Days = append(saved.CPU.Days, [3]float64{float64(d.slot), d.coreSeconds, d.seconds})
+		}
+	}
+	var err, err2, err3 error
 	saved.CPU.Slow, err = saveHistogram(s.cpu.slow)
 	saved.CPU.Fast, err2 = saveHistogram(s.cpu.fast)
+	saved.CPU.Long, err3 = saveHistogram(s.cpu.long)
 	for _, q := range &s.peaks.quarters {
 		if q.slot != 0 {
 			saved.Quarters = append(saved.Quarters, [3]float64{float64(q.slot), float64(q.cores), q.bytes})
@@ -135,7 +154,7 @@ func (s *Series) save() (savedSeries, error) {
 			saved.Hours = append(saved.Hours, [2]float64{float64(h.slot), float64(h.low)})
 		}
 	}
-	return saved, errors.Join(err, err2)
+	return saved, errors.Join(err, err2, err3)
 }
 
 func (saved *savedSeries) restore() (*Series, error) {
@@ -196,16 +215,41 @@ func (saved *savedCPU) restore(d *demand) error {
 	}
 	d.base, d.refreshed, d.decayed, d.newest = saved.Base, saved.Refreshed, saved.Decayed, saved.Decayed
 	d.above, d.total, d.observed, d.highest = saved.Above, saved.Total, saved.Observed, saved.Highest
-	for _, h := range []*savedHistogram{&saved.Slow, &saved.Fast} {
+	if err := saved.Trial.restore(&d.trial); err != nil {
+		return err
+	}
+	for _, day := range saved.Days {
+		slot, ok := slotOfSaved(day[0])
+		if !ok || !usableAll(day[1:]...) {
+			return fmt.Errorf("a day with the use %v", day)
+		}
+		d.days[slot%keptDays] = dayUse{slot: slot, coreSeconds: day[1], seconds: day[2]}
+	}
+	for _, h := range []struct {
+		saved    *savedHistogram
+		into     util.Histogram
+		halfLife time.Duration
+	}{{&saved.Slow, d.slow, SlowHalfLife}, {&saved.Long, d.long, LongHalfLife}, {&saved.Fast, d.fast, FastHalfLife}} {
 		// What lies in the future would outweigh all that comes.
-		if h.Reference.After(saved.Decayed.Add(2 * SlowHalfLife)) {
+		if h.saved.Reference.After(saved.Decayed.Add(2 * max(SlowHalfLife, h.halfLife))) {
 			return errors.New("a distribution of the future")
 		}
+		if err := h.saved.restore(h.into); err != nil {
+			return err
+		}
 	}
-	return errors.Join(saved.Slow.restore(d.slow), saved.Fast.restore(d.fast))
+	return nil
 }
 
-func saveHistogram(h vpa.Histogram) (savedHistogram, error) {
+func (saved *savedTrial) restore(t *trial) error {
+	if !usableAll(saved.Guesses[:]...) || !usableAll(saved.Costs[:]...) || !usableAll(saved.Used) {
+		return errors.New("a trial with an amount that is none")
+	}
+	*t = trial{since: saved.Since, taken: saved.Taken, guesses: saved.Guesses, costs: saved.Costs, used: saved.Used}
+	return nil
+}
+
+func saveHistogram(h util.Histogram) (savedHistogram, error) {
 	if h.IsEmpty() {
 		return savedHistogram{}, nil
 	}
@@ -221,7 +265,7 @@ func saveHistogram(h vpa.Histogram) (savedHistogram, error) {
 	return saved, nil
 }
 
-func (saved *savedHistogram) restore(h vpa.Histogram) error {
+func (saved *savedHistogram) restore(h util.Histogram) error {
 	if len(saved.Buckets) == 0 {
 		return nil
 	}

@@ -70,8 +70,9 @@ type ReasonCode string
 const (
 	ReasonCPUDemand      ReasonCode = "cpu_demand"     // the request is the 95th percentile of use
 	ReasonCPULevelRose   ReasonCode = "cpu_level_rose" // use stays above that: newer use counts more
+	ReasonCPUSpan        ReasonCode = "cpu_span"       // looking back further, or less far, was cheaper
 	ReasonCPUUrgent      ReasonCode = "cpu_urgent"     // use has left the published request behind
-	ReasonCPURising      ReasonCode = "cpu_rising"     // it was left behind again and again: a margin for growth
+	ReasonCPURising      ReasonCode = "cpu_rising"     // use grows from day to day: a margin for growth
 	ReasonCPUHeld        ReasonCode = "cpu_held"       // newer numbers differ, but not enough
 	ReasonMemoryHeld     ReasonCode = "memory_held"
 	ReasonCPUHeadroom    ReasonCode = "cpu_headroom"     // the request was multiplied by the headroom
@@ -116,6 +117,7 @@ const (
 func ReasonCodes() []ReasonCode {
 	return []ReasonCode{
 		ReasonCPUDemand,
+		ReasonCPUSpan,
 		ReasonCPULevelRose,
 		ReasonCPUUrgent,
 		ReasonCPURising,
