@@ -37,7 +37,7 @@ func shapes() []shape {
 		{name: "1 thread, 200 on, 300 off", class: Steady, works: []string{"duty run=200ms sleep=300ms seed=S"}, long: true},
 		{name: "1 thread, 500 on, 500 off", class: Steady, works: []string{"duty run=500ms sleep=500ms seed=S"}, long: true},
 		{name: "1 thread, 30 on, 120 off", class: Steady, works: []string{"duty run=30ms sleep=120ms seed=S"}, long: true},
-		{name: "1 thread, 10 on, 90 off", slow: true, class: Short, works: []string{"duty run=10ms sleep=90ms seed=S"}},
+		{name: "1 thread, 10 on, 90 off", class: Short, works: []string{"duty run=10ms sleep=90ms seed=S"}},
 		{name: "1 thread, 4 on, 40 off", class: Short, works: []string{"duty run=4ms sleep=40ms seed=S"}, long: true},
 		{name: "2 threads, 35 ms each, every 0.7 s", class: Steady, works: []string{"together threads=2 work=35ms period=700ms jitter=350ms seed=S"}, cpus: 2},
 		{name: "4 threads, 20 ms each, every s", slow: true, class: Steady, works: []string{"together threads=4 work=20ms period=1s jitter=200ms seed=S"}, cpus: 4},
@@ -63,7 +63,7 @@ func shapes() []shape {
 		{name: "4 threads, 20 requests/s of 10 ms", slow: true, class: Pool, works: []string{"pool threads=4 rate=20 work=10ms seed=S"}, cpus: 4, saturates: true},
 		{name: "4 threads, 30 requests/s of 8 ms", class: Pool, works: []string{"pool threads=4 rate=30 work=8ms seed=S"}, cpus: 4, saturates: true, long: true},
 		{name: "8 threads, 5 requests/s of 60 ms, heavy tail", slow: true, class: Pool, works: []string{"pool threads=8 rate=5 work=60ms dist=pareto seed=S"}, cpus: 4},
-		{name: "2 threads, 4 requests/s of 80 ms, heavy tail", class: Pool, works: []string{"pool threads=2 rate=4 work=80ms dist=pareto seed=S"}, cpus: 2, long: true},
+		{name: "2 threads, 4 requests/s of 80 ms, heavy tail", class: Pool, works: []string{"pool threads=2 rate=4 work=80ms dist=pareto seed=S"}, cpus: 2},
 		{name: "16 threads, 8 requests/s of 40 ms", class: Pool, works: []string{"pool threads=16 rate=8 work=40ms seed=S"}, cpus: 4, long: true},
 		{name: "4 threads, 100 requests/s of 5 ms", slow: true, class: Pool, works: []string{"pool threads=4 rate=100 work=5ms seed=S"}, cpus: 4, saturates: true},
 	}
