@@ -25,6 +25,7 @@ import (
 	"github.com/slicewatch/slicewatch/agent/procfs"
 	"github.com/slicewatch/slicewatch/agent/sampling"
 	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
+	"github.com/slicewatch/slicewatch/agent/sampling/lives"
 	"github.com/slicewatch/slicewatch/agent/sampling/reading"
 	"github.com/slicewatch/slicewatch/agent/sizing"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
@@ -189,7 +190,7 @@ func (a *Agent) makeSampler(cfg config.Config, store *snapshot.Store, self *expo
 	settings := sampling.Config{
 		Interval: cfg.SampleInterval, Retention: cfg.Retention, Root: cfg.Paths.CgroupFS, BootID: bootID, BootTime: bootTime(),
 		Tree: a.tree, Reader: a.reading, Identities: a.names, Processes: a.procs, Node: node,
-		Book: ledger.NewBook(maxEnded), Telemetry: self, Store: store, Logger: a.log,
+		Book: ledger.NewBook(maxEnded), Lives: lives.New(bootID), Telemetry: self, Store: store, Logger: a.log,
 	}
 	journal, err := a.resume(cfg.Paths.State, "counters", func(state []byte) error {
 		return settings.Book.Load(state, bootID, time.Now())
@@ -203,6 +204,7 @@ func (a *Agent) makeSampler(cfg config.Config, store *snapshot.Store, self *expo
 	if err := a.openDurations(cfg, &settings); err != nil {
 		return err
 	}
+	a.resumeLives(cfg.Paths.State, &settings)
 	a.flight = flight.New(flightBounds)
 	kills := a.makeKills(cfg.Paths.State, settings)
 	settings.Flight, settings.Kills = a.flight, kills

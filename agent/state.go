@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/slicewatch/slicewatch/agent/checkpoint"
+	"github.com/slicewatch/slicewatch/agent/sampling"
 )
 
 // resume opens a journal and hands what an earlier agent left in it to load,
@@ -35,4 +36,14 @@ func (a *Agent) resumeOrWarn(dir, name, what string, load func(state []byte) err
 		a.log.Warn("something will not survive a restart of the agent", "what", what, "reason", err)
 	}
 	return journal
+}
+
+// resumeLives goes on with the lives of containers that an earlier agent saw end.
+func (a *Agent) resumeLives(dir string, settings *sampling.Config) {
+	if settings.Journal == nil { // why not was said
+		return
+	}
+	if journal := a.resumeOrWarn(dir, "lives", "lives of containers", settings.Lives.Load); journal != nil {
+		settings.LivesJournal = journal
+	}
 }

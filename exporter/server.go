@@ -268,12 +268,17 @@ func (s *Server) newHandler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	lives, err := compressed(http.HandlerFunc(s.serveLives))
+	if err != nil {
+		return nil, err
+	}
 	limit := newScrapeLimit(s.config.Self.scrapeRefused)
 	mux := http.NewServeMux()
 	mux.Handle("/{$}", landing)
 	mux.Handle("/metrics", limit.wrap(metrics))
 	mux.Handle("/metrics/cadvisor", limit.wrap(cadvisor))
 	mux.Handle("/api/v1/ooms", limit.wrap(ooms))
+	mux.Handle("/api/v1/lives", limit.wrap(lives))
 	mux.Handle("/api/v1/hints", limit.wrap(hints))
 	if s.config.PProf {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -313,6 +318,7 @@ func (s *Server) newLandingPage() (http.Handler, error) {
 			{Address: "metrics", Text: "Metrics"},
 			{Address: "metrics/cadvisor", Text: "Metrics under cAdvisor's names"},
 			{Address: "api/v1/ooms", Text: "OOM kills", Description: "the newest, with their victims and the minute before, as JSON"},
+			{Address: "api/v1/lives", Text: "Lives", Description: "each start of a container, with its CPU, peak memory and end, as JSON"},
 			{Address: "api/v1/hints", Text: "Hints", Description: "what requests and limits should be, and why, as JSON"},
 			{Address: "-/healthy", Text: "Health"},
 			{Address: "-/ready", Text: "Readiness"},

@@ -25,7 +25,8 @@ const (
 	lateUsage = iota
 	lateUser
 	lateSystem
-	lateParts // how many these are
+	lateParts                     // how many these are
+	lateThrottled = lateParts + 2 // as cfsFields has it
 )
 
 // lateAccount is an account that was closed with the counters of its death, for
@@ -82,6 +83,9 @@ func (s *Sampler) addLate(a *lateAccount, told *cgroupfs.Reading, at time.Time) 
 		if a.cgroup.Level == cgroupfs.LevelContainer && slices.Contains(cfsFields[:], f) {
 			s.classes.add(a.cgroup.QoS, f, now[i]-a.counters[i])
 		}
+	}
+	if a.cgroup.Level == cgroupfs.LevelContainer {
+		s.cfg.Lives.Late(a.cgroup.ID, now[lateUsage], now[lateThrottled])
 	}
 	a.counters, a.countedAt = now, at
 	s.ended = true

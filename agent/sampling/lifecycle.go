@@ -340,7 +340,7 @@ func (s *Sampler) presumeDead(b *birth) {
 			return
 		}
 	}
-	m := &member{cgroup: c, watched: true, born: b.told.Time, read: true, readAt: b.told.Time}
+	m := &member{cgroup: c, watched: true, born: b.told.Time, read: true, readAt: b.told.Time, presumed: true}
 	s.closeWithout(m, b.told.Time)
 }
 

@@ -57,6 +57,9 @@ type member struct {
 	rateAt    time.Time
 	rateUsage uint64
 	peak      uint64 // memory.peak of the reading before
+	life      lifeFacts
+	// presumed says that its death was lost, and when it was is not known.
+	presumed bool
 }
 
 // started is when a member's main process started, else when its cgroup
@@ -119,6 +122,7 @@ func (s *Sampler) accountPod(m *member) {
 }
 
 func (s *Sampler) accountContainer(m *member, now time.Time) {
+	m.life.note(&m.reading, m.watched, now)
 	if is, known := s.cfg.Identities.Sandbox(m.cgroup); known {
 		m.kind = application
 		if is {

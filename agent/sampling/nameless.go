@@ -45,7 +45,10 @@ func (s *Sampler) nameTheEnded(now time.Time) {
 			waiting = append(waiting, n)
 			continue
 		}
-		if isSandbox, known := s.cfg.Identities.Sandbox(n.cgroup); id.Known && !(known && isSandbox) {
+		switch isSandbox, known := s.cfg.Identities.Sandbox(n.cgroup); {
+		case known && isSandbox:
+			s.cfg.Lives.Remove(n.cgroup.ID)
+		case id.Known:
 			s.adopt(n, id)
 		}
 		s.cfg.Identities.Forget(n.cgroup)
@@ -55,6 +58,7 @@ func (s *Sampler) nameTheEnded(now time.Time) {
 }
 
 func (s *Sampler) adopt(n nameless, id *snapshot.ContainerIdentity) {
+	s.cfg.Lives.Name(n.cgroup.ID, id)
 	to := s.cfg.Book.Adopt(n.series, ledger.Key{
 		Level: cgroupfs.LevelContainer, QoS: n.cgroup.QoS, Namespace: id.Namespace, Pod: id.Pod, Container: id.Name, Named: true,
 	})

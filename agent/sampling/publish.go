@@ -44,6 +44,8 @@ func (s *Sampler) publish(now time.Time) {
 		snap.Sources = s.sources.appendTo(snap.Sources[:0])
 		snap.Self = s.self()
 		s.cfg.Kills.Fill(snap)
+		s.cfg.Lives.NoteKills(snap.OOMRecords, now)
+		snap.Lives = s.cfg.Lives.Newest()
 		if s.cfg.Hints != nil {
 			s.cfg.Hints.Fill(snap)
 		}
@@ -85,6 +87,7 @@ func (s *Sampler) container(series *ledger.Series, now time.Time) snapshot.Conta
 		c.Current = m.reading
 		c.Processes, c.OOMScoreAdj, c.OOMScore, c.OOMRank = m.procs.count, m.procs.adj, m.procs.score, m.procs.rank
 		c.Program = m.procs.program
+		c.HighestMemoryBytes = m.life.highest
 	}
 	return c
 }

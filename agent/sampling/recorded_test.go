@@ -11,6 +11,7 @@ import (
 	"github.com/slicewatch/slicewatch/agent/oom"
 	"github.com/slicewatch/slicewatch/agent/procfs"
 	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
+	"github.com/slicewatch/slicewatch/agent/sampling/lives"
 	"github.com/slicewatch/slicewatch/agent/sampling/reading"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/cgroupfs"
@@ -47,7 +48,7 @@ func onRecording(t testing.TB, name string) *agent {
 	}
 	a.Sampler = New(Config{
 		Interval: time.Second, Retention: time.Minute, MaxEnded: 100, BootID: bootID, BootTime: w.now.Add(-time.Hour), Root: root,
-		Tree: tree, Reader: reading.New(reading.Config{Files: reader, Log: slog.New(slog.DiscardHandler)}), Identities: a.view, Processes: processes, Node: node{}, Book: ledger.NewBook(100),
+		Tree: tree, Reader: reading.New(reading.Config{Files: reader, Log: slog.New(slog.DiscardHandler)}), Identities: a.view, Processes: processes, Node: node{}, Book: ledger.NewBook(100), Lives: lives.New(bootID),
 		JournalReason: "none", Telemetry: a.telemetry, Store: snapshot.NewStore(), Logger: slog.New(slog.DiscardHandler),
 		Kills: oom.New(oom.Config{Logger: slog.New(slog.DiscardHandler)}), Flight: flight.New(flight.Config{Moments: 60, Containers: 100, Retention: time.Minute}),
 	})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slicewatch/slicewatch/agent/procfs"
 	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
+	"github.com/slicewatch/slicewatch/agent/sampling/lives"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/bpf"
 	"github.com/slicewatch/slicewatch/cgroupfs"
@@ -111,7 +112,10 @@ type Config struct {
 	Journal       Journal
 	JournalReason string
 	Book          *ledger.Book
-	Kills         Kills
+	// LivesJournal keeps Lives; nil where Journal is.
+	LivesJournal Journal
+	Lives        *lives.Book
+	Kills        Kills
 	// Durations is nil without eBPF.
 	Durations Durations
 	// HeldJournal keeps what Durations told; nil where Journal is, or without
@@ -277,11 +281,12 @@ func (s *Sampler) sweep(now time.Time) {
 	s.recordSweep(now)
 	if s.first {
 		s.first = false
-		if n := s.cfg.Book.CloseUnseen(now, s.lives); n > 0 {
+		if n := s.cfg.Book.CloseUnseen(now, s.living, func(inc *ledger.Incarnation) { s.recordUnseen(inc, now) }); n > 0 {
 			s.log.Info("some cgroups ended while no agent looked; their counters stay", "cgroups", n)
 		}
 	}
 	s.cfg.Book.Expire(now.Add(-s.cfg.Retention), func(ended *ledger.Series) { delete(s.tracks, ended.Number()) })
+	s.cfg.Lives.Expire(now.Add(-lives.Retention))
 	s.reportFalls()
 	s.save()
 	s.sources.update(now, err, s)
@@ -301,7 +306,7 @@ func (s *Sampler) kubepods() *cgroupfs.Cgroup {
 	return s.order[0].cgroup
 }
 
-func (s *Sampler) lives(cgroup uint64) bool { return s.members[cgroup] != nil }
+func (s *Sampler) living(cgroup uint64) bool { return s.members[cgroup] != nil }
 
 // apply takes over births, deaths and rewritten settings.
 func (s *Sampler) apply(changes cgroupfs.Changes, now time.Time) {
@@ -344,6 +349,7 @@ func (s *Sampler) end(m *member, now time.Time) {
 	}
 	s.endDurations(m)
 	s.recordEnd(m, now)
+	s.recordLife(m, now)
 	if m.inc != nil {
 		s.awaitLate(m)
 		s.cfg.Book.Close(m.inc, now)

@@ -17,8 +17,10 @@ func (s *Sampler) save() {
 		return
 	}
 	err := s.cfg.Journal.Write(func(buf []byte) []byte { return s.cfg.Book.AppendState(buf, s.cfg.BootID) })
-	if held := s.saveHeld(); err == nil {
-		err = held
+	for _, other := range []error{s.saveHeld(), s.saveLives()} {
+		if err == nil {
+			err = other
+		}
 	}
 	s.counts.stateWrites++
 	s.sources.journal = err
@@ -65,6 +67,9 @@ func (s *Sampler) sync() {
 	err := s.cfg.Journal.Sync()
 	if err == nil && s.cfg.HeldJournal != nil {
 		err = s.cfg.HeldJournal.Sync()
+	}
+	if err == nil && s.cfg.LivesJournal != nil {
+		err = s.cfg.LivesJournal.Sync()
 	}
 	if err != nil {
 		s.log.Warn("the counters could not be brought to the disk; a crash of the node would lose the newest", "error", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/slicewatch/slicewatch/agent/oom"
 	"github.com/slicewatch/slicewatch/agent/procfs"
 	"github.com/slicewatch/slicewatch/agent/sampling/ledger"
+	"github.com/slicewatch/slicewatch/agent/sampling/lives"
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/cgroupfs"
 )
@@ -29,6 +30,7 @@ type world struct {
 	wake      chan struct{}
 	journal   memoryJournal
 	held      memoryJournal // of the durations
+	lives     memoryJournal
 	now       time.Time
 }
 
@@ -246,6 +248,12 @@ func (w *world) start(t testing.TB, names map[string]*snapshot.ContainerIdentity
 			t.Fatal(err)
 		}
 	}
+	past := lives.New(bootID)
+	if w.lives.state != nil {
+		if err := past.Load(w.lives.state); err != nil {
+			t.Fatal(err)
+		}
+	}
 	a := &agent{
 		view:      &view{w: w, names: maps.Clone(names), made: map[uint64]*snapshot.ContainerIdentity{}, pods: map[string]*snapshot.PodIdentity{}},
 		telemetry: telemetry{errors: map[string]int{}, lost: map[string]int{}},
@@ -255,7 +263,7 @@ func (w *world) start(t testing.TB, names map[string]*snapshot.ContainerIdentity
 	}
 	a.Sampler = New(Config{
 		Interval: time.Second, Retention: 5 * time.Minute, MaxEnded: 1000, BootID: bootID, BootTime: w.now.Add(-time.Hour), Root: t.TempDir(),
-		Tree: a.view, Reader: reader{w}, Identities: a.view, Processes: w, Node: node{}, Journal: &w.journal, Book: book,
+		Tree: a.view, Reader: reader{w}, Identities: a.view, Processes: w, Node: node{}, Journal: &w.journal, Book: book, Lives: past, LivesJournal: &w.lives,
 		Kills: oom.New(oom.Config{BootID: bootID, Logger: slog.New(slog.DiscardHandler)}), Flight: flight.New(flight.Config{Moments: 60, Containers: 1000, Retention: time.Minute}),
 		Telemetry: a.telemetry, Store: snapshot.NewStore(), Logger: slog.New(slog.DiscardHandler),
 	})

@@ -35,6 +35,9 @@ type Snapshot struct {
 	// OOMRecords are the newest kills, newest first. The slice is never written
 	// to: a reader may keep it.
 	OOMRecords []*OOMRecord
+	// Lives are the newest lives of containers that ended, the newest end first. The
+	// slice is never written to: a reader may keep it. What runs is in Containers.
+	Lives []*Life
 
 	// Cgroups counts the living cgroups, indexed by cgroupfs.Level.
 	Cgroups [cgroupfs.LevelContainer + 1]int
@@ -161,6 +164,9 @@ type Container struct {
 	CPUPeakMicros Amount
 	// MemoryPeakBytes is the highest memory.current in the trailing minute.
 	MemoryPeakBytes Amount
+	// HighestMemoryBytes is the highest memory.current that a sweep saw in the
+	// newest incarnation.
+	HighestMemoryBytes Amount
 
 	// ThrottleDurations are the stretches of time in which at least one of the
 	// container's CPUs was held for its quota; StallsHigh and StallsLimit the

@@ -39,6 +39,15 @@ Examples:
   slicewatch ooms -n shop --since=1h -o wide
   kubectl exec -n monitoring slicewatch-x7k2p -- slicewatch ooms -o yaml --limit=1`
 
+const livesHelp = `Show the starts of containers that a running agent knows of, newest first: a container in a crash loop is a row of them.
+
+Each has its own CPU time, its own peak of memory and its END: running; ended; oom_killed, when the kernel's OOM killer killed a process of it in its last 10 seconds; unseen, when it was only found gone, so that what it used last is missing. That is so of every end without eBPF. Of each container the last 16 ends are there, for an hour. -o wide adds when it ended, for how long its CPU limit held it, and its memory limit.
+
+Examples:
+  slicewatch lives
+  slicewatch lives -n shop --pod=web-0
+  slicewatch lives --since=10m -o json`
+
 const hintsHelp = `Show what requests and limits of containers should be, and why.
 
 Each cell of the table is what is set now and what it should be. WHY has the codes of the reasons; -o wide has their sentences, with the numbers that can be checked against the exported series. CONF is how sure the hint is, 0 to 1; ! marks containers that suffer until it is followed.

@@ -65,7 +65,8 @@ func run(ctx context.Context, in invocation) int {
 	app.Terminate(func(code int) { status, ended = code, true })
 	app.HelpFlag.Short('h')
 	commands := []subcommand{
-		agentCommand(app), doctorCommand(app), oomsCommand(app), hintsCommand(app), metricsCommand(app), probeCommand(app), versionCommand(app),
+		agentCommand(app), doctorCommand(app), oomsCommand(app), livesCommand(app), hintsCommand(app), metricsCommand(app), probeCommand(app),
+		versionCommand(app),
 	}
 
 	name, err := app.Parse(in.args)

@@ -17,6 +17,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/slicewatch/slicewatch/agent/checkpoint"
+	"github.com/slicewatch/slicewatch/agent/sampling/lives"
+	"github.com/slicewatch/slicewatch/agent/snapshot"
+	"github.com/slicewatch/slicewatch/cgroupfs"
 	"github.com/slicewatch/slicewatch/cgroupfs/fixturetree"
 )
 
@@ -44,7 +47,7 @@ func TestScripts(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "fetch": fetch, "leave-oom": leaveOOM, "spoil-oom": spoilOOM,
+			"exits": exits, "fetch": fetch, "leave-oom": leaveOOM, "spoil-oom": spoilOOM, "leave-life": leaveLife,
 		},
 	})
 }
@@ -111,6 +114,24 @@ func leaveOOM(ts *testscript.TestScript, neg bool, args []string) {
 // spoilOOM is "spoil-oom DIRECTORY": it leaves records of a version to come.
 func spoilOOM(ts *testscript.TestScript, neg bool, args []string) {
 	writeRecords(ts, neg, args, `{"version":99}`)
+}
+
+// leaveLife is "leave-life DIRECTORY": it makes a state directory as an agent
+// leaves it that saw a container end a minute ago.
+func leaveLife(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: leave-life DIRECTORY")
+	}
+	book, ended := lives.New("another boot"), time.Now().Add(-time.Minute)
+	book.Add(snapshot.Life{
+		Namespace: "shop", Pod: "web-0", Container: "server", QoS: cgroupfs.Burstable, ContainerID: "948e47cc", CgroupID: 7,
+		Started: ended.Add(-1200 * time.Millisecond), Ended: ended, End: snapshot.LifeOOMKilled, CPUMicros: snapshot.Amount{N: 41_000, Known: true},
+		MemoryPeakBytes: snapshot.Amount{N: 64 << 20, Known: true}, MemoryLimitBytes: snapshot.Amount{N: 64 << 20, Known: true},
+	}, ended)
+	journal, _, err := checkpoint.OpenJournal(args[0], "lives", slog.New(slog.DiscardHandler))
+	ts.Check(err)
+	ts.Check(journal.Write(book.AppendState))
+	ts.Check(journal.Close())
 }
 
 func writeRecords(ts *testscript.TestScript, neg bool, args []string, records string) {

@@ -130,7 +130,7 @@ func TestGet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.OOMs(t.Context(), OOMQuery{Limit: 3, Namespace: "a b", Since: "1h"})
+	got, err := c.OOMs(t.Context(), RecordQuery{Limit: 3, Namespace: "a b", Since: "1h"})
 	if err != nil || got.Matching != 9 || len(got.OOMs) != 1 || got.OOMs[0].ID != 7 {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -141,12 +141,12 @@ func TestGet(t *testing.T) {
 		"refused": "there is no such thing", "unauthorized": "--token-file", "forbidden": "--web.auth", "absent": "no such page",
 		"broken": "500", "other": "does not answer as slicewatch does",
 	} {
-		if _, err := c.OOMs(t.Context(), OOMQuery{Pod: pod}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := c.OOMs(t.Context(), RecordQuery{Pod: pod}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with %q", pod, err, want)
 		}
 	}
 	server.Close()
-	if _, err := c.OOMs(t.Context(), OOMQuery{}); err == nil || !strings.Contains(err.Error(), "no agent answers at http://127.0.0.1") {
+	if _, err := c.OOMs(t.Context(), RecordQuery{}); err == nil || !strings.Contains(err.Error(), "no agent answers at http://127.0.0.1") {
 		t.Errorf("without a server: %v", err)
 	}
 }

@@ -4,57 +4,24 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/url"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
-	"unicode"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/slicewatch/slicewatch/agent/snapshot"
 	"github.com/slicewatch/slicewatch/exporter"
 )
 
-// OOMQuery says which kills to ask for; what is empty does not restrict.
-type OOMQuery struct {
-	Limit          int
-	Namespace, Pod string
-	Since          string // a duration or a time in RFC 3339
-}
-
 // OOMs asks for the newest OOM kills.
-func (c *Client) OOMs(ctx context.Context, q OOMQuery) (*exporter.OOMList, error) {
-	query := url.Values{}
-	for name, value := range map[string]string{"namespace": q.Namespace, "pod": q.Pod, "since": q.Since} {
-		if value != "" {
-			query.Set(name, value)
-		}
-	}
-	if q.Limit > 0 {
-		query.Set("limit", strconv.Itoa(q.Limit))
-	}
+func (c *Client) OOMs(ctx context.Context, q RecordQuery) (*exporter.OOMList, error) {
 	var list exporter.OOMList
-	if err := c.get(ctx, "/api/v1/ooms", query, &list); err != nil {
+	if err := c.get(ctx, "/api/v1/ooms", q.parameters(), &list); err != nil {
 		return nil, err
 	}
 	return &list, nil
 }
-
-// The forms of output.
-const (
-	Table = "table"
-	Wide  = "wide"
-	JSON  = "json"
-	YAML  = "yaml"
-)
-
-// Forms returns the forms of output, the default first.
-func Forms() []string { return []string{Table, Wide, JSON, YAML} }
 
 // WriteOOMs prints kills in one of the forms.
 func WriteOOMs(w io.Writer, list *exporter.OOMList, form string) error {
@@ -68,29 +35,22 @@ func WriteOOMs(w io.Writer, list *exporter.OOMList, form string) error {
 		_, err := fmt.Fprintln(w, "No OOM kills.")
 		return err
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	columns := []string{"TIME", "NAMESPACE", "POD", "CONTAINER", "SCOPE", "LIMIT", "KILLED", "MEMORY BEFORE"}
 	if form == Wide {
 		columns = append(columns, "QOS", "RSS", "ADJ", "TRIGGER", "TOLD BY", "WHY")
 	}
-	fmt.Fprintln(t, strings.Join(columns, "\t"))
+	var rows [][]string
 	for _, r := range list.OOMs {
 		cells := oomCells(r)
 		if form == Wide {
 			cells = append(cells, oomWideCells(r)...)
 		}
-		for i, cell := range cells {
-			cells[i] = printable(cell)
-		}
-		fmt.Fprintln(t, strings.Join(cells, "\t"))
+		rows = append(rows, cells)
 	}
-	if err := t.Flush(); err != nil {
+	if err := writeTable(w, columns, rows); err != nil {
 		return fmt.Errorf("print the OOM kills: %w", err)
 	}
-	if more := list.Matching - len(list.OOMs); more > 0 {
-		fmt.Fprintf(w, "\n%d older ones are not shown; --limit shows more.\n", more)
-	}
-	return nil
+	return tellOfMore(w, list.Matching-len(rows))
 }
 
 func oomCells(r *snapshot.OOMRecord) []string {
@@ -166,70 +126,4 @@ func sparkline(before []snapshot.Moment, limit *snapshot.OOMLimit) string {
 		b.WriteRune(levels[level])
 	}
 	return b.String() + " " + amountInBytes(snapshot.Amount{N: int64(values[len(values)-1]), Known: true})
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-// amountInBytes spells bytes as Kubernetes does.
-func amountInBytes(a snapshot.Amount) string {
-	if !a.Known {
-		return "-"
-	}
-	v, units := float64(a.N), []string{"", "Ki", "Mi", "Gi", "Ti"}
-	i := 0
-	for v >= 1024 && i < len(units)-1 {
-		v, i = v/1024, i+1
-	}
-	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0") + units[i]
-}
-
-// printable takes out of a name what would move a terminal's cursor.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
-}
-
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("print JSON: %w", err)
-	}
-	return nil
-}
-
-// writeYAML prints the JSON form of v as YAML.
-func writeYAML(w io.Writer, v any) error {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("print YAML: %w", err)
-	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(raw, &document); err != nil { // JSON is YAML
-		return fmt.Errorf("print YAML: %w", err)
-	}
-	asBlocks(&document)
-	e := yaml.NewEncoder(w)
-	e.SetIndent(2)
-	if err := e.Encode(&document); err != nil {
-		return fmt.Errorf("print YAML: %w", err)
-	}
-	return e.Close()
-}
-
-// asBlocks takes JSON's braces and quotes away.
-func asBlocks(n *yaml.Node) {
-	n.Style &^= yaml.FlowStyle | yaml.DoubleQuotedStyle
-	for _, child := range n.Content {
-		asBlocks(child)
-	}
 }

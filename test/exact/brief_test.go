@@ -22,8 +22,8 @@ import (
 
 // TestBriefContainersCount runs containers that live for 20 to 500 ms, most of
 // them between two sweeps. What the agent says they used is what the pod's
-// cgroup says, within a thousandth, and each start counts. So it is for a second
-// agent on the same node.
+// cgroup says, within a thousandth, each start counts, and each life is told with
+// what it used itself. So it is for a second agent on the same node.
 func TestBriefContainersCount(t *testing.T) {
 	n := 60
 	if long.Asked() {
@@ -126,6 +126,7 @@ func TestWhatTheRingHasNoRoomForIsCounted(t *testing.T) {
 	if again != starts+10 || lostAgain != lost {
 		t.Errorf("after that 10 containers gave %v starts and %v lost events", again-starts, lostAgain-lost)
 	}
+	checkStorm(t, a, pod, n)
 }
 
 // countStarts returns the starts in a pod, the keeper's left out, and the lost
@@ -216,6 +217,7 @@ func checkBrief(t *testing.T, a *Agent, pod *kubetree.Pod, n int) (throttled flo
 			t.Errorf("%v events of source %s were lost", lost, source)
 		}
 	}
+	checkLives(t, a, pod, n, want)
 	return throttled
 }
 

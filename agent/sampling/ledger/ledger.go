@@ -71,6 +71,9 @@ type Incarnation struct {
 // Cgroup returns the kernel's id of the cgroup.
 func (i *Incarnation) Cgroup() uint64 { return i.cgroup }
 
+// Last returns what the cgroup's counters were when they were recorded last.
+func (i *Incarnation) Last() *cgroupfs.Reading { return &i.last }
+
 // Series returns the series that i feeds now.
 func (i *Incarnation) Series() *Series { return i.series }
 
@@ -303,12 +306,15 @@ func (b *Book) Knows(level cgroupfs.Level, cgroup uint64) bool {
 }
 
 // CloseUnseen ends what a loaded state said was alive, was not opened since
-// and is not alive: it ended while no agent looked. It returns how many those
-// were.
-func (b *Book) CloseUnseen(now time.Time, alive func(cgroup uint64) bool) int {
+// and is not alive: it ended while no agent looked. It calls ended for each
+// before, unless that is nil, and returns how many those were.
+func (b *Book) CloseUnseen(now time.Time, alive func(cgroup uint64) bool, ended func(*Incarnation)) int {
 	n := 0
 	for _, inc := range b.live {
 		if !inc.seen && !alive(inc.cgroup) {
+			if ended != nil {
+				ended(inc)
+			}
 			b.Close(inc, now)
 			n++
 		}

@@ -182,7 +182,7 @@ func TestStateAcrossAgentRestart(t *testing.T) {
 		if !b.Knows(cgroupfs.LevelContainer, 101) || b.Knows(cgroupfs.LevelContainer, 999) {
 			t.Error("does not know what was loaded")
 		}
-		if n := b.CloseUnseen(now, func(cgroup uint64) bool { return cgroup == 7 }); n != 1 {
+		if n := b.CloseUnseen(now, func(cgroup uint64) bool { return cgroup == 7 }, nil); n != 1 {
 			t.Errorf("%d ended while nobody looked, want 1", n)
 		}
 		if s := b.Find(containerKey("gone")); total(s) != 30 || s.Ended() != now {

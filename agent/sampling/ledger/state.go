@@ -88,7 +88,7 @@ func (b *Book) Load(state []byte, bootID string, now time.Time) error {
 		return err
 	}
 	if !sameBoot {
-		loaded.CloseUnseen(now, func(uint64) bool { return false })
+		loaded.CloseUnseen(now, func(uint64) bool { return false }, nil)
 	}
 	*b = *loaded
 	return nil
