@@ -113,6 +113,8 @@ func (s *Sampler) accountPod(m *member) {
 	s.cfg.Book.Record(m.inc, &m.reading, ledger.Counters())
 	t := s.trackOf(m)
 	switch key := m.inc.Series().Key(); {
+	case t.pod != nil && t.cgroup != m.cgroup.ID:
+		// One that is on its way out, beside its successor of the same name.
 	case id.Known || !key.Named:
 		t.pod = id
 	case t.pod == nil || t.pod.UID != m.cgroup.PodUID:
@@ -140,6 +142,8 @@ func (s *Sampler) accountContainer(m *member, now time.Time) {
 	s.recordContainer(m)
 	t := s.trackOf(m)
 	switch key := m.inc.Series().Key(); {
+	case t.container != nil && t.cgroup != m.cgroup.ID:
+		// As of pods.
 	case id.Known || !key.Named:
 		t.container = id
 	case t.container == nil || t.container.PodUID != m.cgroup.PodUID:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -421,5 +422,39 @@ func checkTotals(t *rapid.T, s snapshot.Snapshot, truth map[int]uint64) {
 				t.Fatalf("%s: usage %d, want %d", c.Identity.Name, got, truth[q])
 			}
 		}
+	}
+}
+
+// A pod that was deleted by force may still be there beside its successor of the
+// same name. Who the series is, is the successor, whatever order the tree has.
+func TestSuccessorsIdentityWins(t *testing.T) {
+	for _, order := range []string{"older first", "newer first"} {
+		t.Run(order, func(t *testing.T) {
+			w := newWorld()
+			older := w.container(w.pod(cgroupfs.Burstable, "uid-old"), "id-old", app)
+			newer := w.container(w.pod(cgroupfs.Burstable, "uid-new"), "id-new", app)
+			names := map[string]*snapshot.ContainerIdentity{}
+			for _, c := range []*cgroupfs.Cgroup{older, newer} {
+				names[c.ContainerID] = &snapshot.ContainerIdentity{Namespace: "shop", Pod: "db-0", Name: "db", PodUID: c.PodUID, Image: c.ContainerID, Known: true}
+			}
+			if order == "newer first" {
+				i, k := slices.Index(w.cgroups, older), slices.Index(w.cgroups, newer)
+				w.cgroups[i], w.cgroups[k] = newer, older
+			}
+			a := w.start(t, names)
+			for _, pod := range []*cgroupfs.Cgroup{older.Parent, newer.Parent} {
+				a.view.pods[pod.PodUID] = &snapshot.PodIdentity{Namespace: "shop", Name: "db-0", UID: pod.PodUID, Known: true}
+			}
+			a.step()
+			s := a.step()
+			if got := find(t, s, "db"); got.Identity.PodUID != "uid-new" || got.Identity.Image != "id-new" || got.ContainerID != "id-new" {
+				t.Errorf("the container is %+v with id %s", got.Identity, got.ContainerID)
+			}
+			for _, p := range s.Pods {
+				if p.Identity.UID != "uid-new" {
+					t.Errorf("the pod is %+v", p.Identity)
+				}
+			}
+		})
 	}
 }
