@@ -123,6 +123,23 @@ func containerDurations() []family {
 
 func isAlive(s *subject) bool { return s.container.Ended.IsZero() }
 
+// podFamilies returns what only pods have.
+func podFamilies() []family {
+	return []family{{
+		name: "slicewatch_pod_cpu_request_cores", kind: gauge, unit: unitCores, level: levelPod,
+		help:   "CPU request of the pod itself (pod-level resources), in-place resizes included. Absent where only its containers have requests.",
+		source: "Kubernetes",
+		series: []series{detail(when(isPodAlive, amount(func(s *subject) snapshot.Amount { return s.pod.Identity.CPURequestMillis }, 1e3)))},
+	}, {
+		name: "slicewatch_pod_memory_request_bytes", kind: gauge, unit: unitBytes, level: levelPod,
+		help:   "Memory request of the pod itself (pod-level resources), in-place resizes included. Absent where only its containers have requests.",
+		source: "Kubernetes",
+		series: []series{detail(when(isPodAlive, amount(func(s *subject) snapshot.Amount { return s.pod.Identity.MemoryRequestBytes }, 1)))},
+	}}
+}
+
+func isPodAlive(s *subject) bool { return s.pod.Ended.IsZero() }
+
 // containerInfo appends what the labels of slicewatch_container_info are made
 // of, without building a string: it runs for every container at every scrape.
 func containerInfo(s *subject, parts []string) []string {

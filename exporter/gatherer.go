@@ -68,7 +68,7 @@ func NewCadvisorGatherer(store *snapshot.Store, selection Selection) *Gatherer {
 
 // snapshotFamilies returns all families that come from snapshots.
 func snapshotFamilies() []family {
-	return slices.Concat(containerFamilies(), measureFamilies(), oomFamilies(), hintFamilies(), nodeFamilies())
+	return slices.Concat(containerFamilies(), podFamilies(), measureFamilies(), oomFamilies(), hintFamilies(), nodeFamilies())
 }
 
 func newGatherer(store *snapshot.Store, self prometheus.Gatherer, selection Selection, table []family) *Gatherer {

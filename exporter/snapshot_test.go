@@ -110,7 +110,7 @@ func fullPod(series uint64, namespace, name string) snapshot.Pod {
 	return snapshot.Pod{
 		Measures: everything(), Series: series, QoS: cgroupfs.Burstable, CgroupID: series, Started: taken.Add(-time.Hour),
 		Path:     "/kubepods.slice/kubepods-burstable.slice/" + name,
-		Identity: &snapshot.PodIdentity{Namespace: namespace, Name: name, UID: "uid-" + name, Known: true},
+		Identity: &snapshot.PodIdentity{Namespace: namespace, Name: name, UID: "uid-" + name, Known: true, CPURequestMillis: known(1500), MemoryRequestBytes: known(3 << 30)},
 	}
 }
 

@@ -52,6 +52,12 @@ func inDetail(s series) series {
 	return s
 }
 
+// detail is a series that only users who ask for it get.
+func detail(s series) series {
+	s.detail = true
+	return s
+}
+
 // when returns s with its value absent wherever the condition does not hold.
 func when(condition func(*subject) bool, s series) series {
 	value := s.value

@@ -88,6 +88,7 @@ func identify(pod *pods.Pod, api *pods.Container, runtime *containers.Container)
 		identity.Namespace, identity.Pod, identity.PodUID = pod.Namespace, pod.Name, pod.UID
 		identity.WorkloadKind, identity.Workload = pod.WorkloadKind, pod.Workload
 		identity.PriorityClass, identity.Policy = pod.PriorityClass, pod.Policy
+		identity.PodCPURequestMillis, identity.PodMemoryRequestBytes = pod.CPURequestMillis, pod.MemoryRequestBytes
 	}
 	if api != nil {
 		identity.Name, identity.Type = api.Name, api.Type
@@ -111,7 +112,10 @@ const containerdRuntime = "containerd"
 // identifyPod takes the API's word, else that of any of the pod's containers.
 func identifyPod(p *podEntry) snapshot.PodIdentity {
 	if p.facts != nil {
-		return snapshot.PodIdentity{Namespace: p.facts.Namespace, Name: p.facts.Name, UID: p.facts.UID, Known: true}
+		return snapshot.PodIdentity{
+			Namespace: p.facts.Namespace, Name: p.facts.Name, UID: p.facts.UID, Known: true,
+			CPURequestMillis: p.facts.CPURequestMillis, MemoryRequestBytes: p.facts.MemoryRequestBytes,
+		}
 	}
 	for _, e := range p.containers {
 		if c := e.runtime; c != nil {

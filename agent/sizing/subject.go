@@ -119,8 +119,13 @@ func (a *Advisor) factsOf(c *snapshot.Container) hints.Facts {
 	// Kubernetes said what is requested if it said what kind of container this
 	// is: then what is not there is known not to be.
 	told := id.Type != ""
-	f.CPURequestCores = snapshot.Quantity{V: float64(id.CPURequestMillis.N) / 1000, Known: told || id.CPURequestMillis.Known}
-	f.MemoryRequestBytes = snapshot.Quantity{V: float64(id.MemoryRequestBytes.N), Known: told || id.MemoryRequestBytes.Known}
+	// Where the pod itself requests something the container need not.
+	f.CPURequestCores = snapshot.Quantity{
+		V: float64(id.CPURequestMillis.N) / 1000, Known: told && !id.PodCPURequestMillis.Known || id.CPURequestMillis.Known,
+	}
+	f.MemoryRequestBytes = snapshot.Quantity{
+		V: float64(id.MemoryRequestBytes.N), Known: told && !id.PodMemoryRequestBytes.Known || id.MemoryRequestBytes.Known,
+	}
 	f.CPULimitCores, f.MemoryLimitBytes = cpuLimit(&c.Current), memoryLimit(&c.Current)
 	return f
 }

@@ -200,6 +200,9 @@ type PodIdentity struct {
 	UID string
 	// Known is true once Kubernetes or the container runtime gave the names.
 	Known bool
+	// What the pod itself requests (pod-level resources); unknown where only its
+	// containers do.
+	CPURequestMillis, MemoryRequestBytes Amount
 }
 
 // ContainerIdentity is who a container is. Until Known, Namespace is empty,
@@ -222,6 +225,8 @@ type ContainerIdentity struct {
 
 	CPURequestMillis   Amount
 	MemoryRequestBytes Amount
+	// What its pod itself requests, as PodIdentity has it.
+	PodCPURequestMillis, PodMemoryRequestBytes Amount
 	// OOMScoreAdjExpected is what the kubelet's rule gives.
 	OOMScoreAdjExpected Amount
 	PriorityClass       string

@@ -293,3 +293,42 @@ func TestRequests(t *testing.T) {
 		})
 	}
 }
+
+// What a pod itself requests is the pod's, as it runs now; sums over containers in
+// its status are not.
+func TestPodRequests(t *testing.T) {
+	known := func(n int64) snapshot.Amount { return snapshot.Amount{N: n, Known: true} }
+	list := func(cpu, memory string) corev1.ResourceList {
+		all := corev1.ResourceList{}
+		if cpu != "" {
+			all[corev1.ResourceCPU] = resource.MustParse(cpu)
+		}
+		if memory != "" {
+			all[corev1.ResourceMemory] = resource.MustParse(memory)
+		}
+		return all
+	}
+	requests := func(l corev1.ResourceList) *corev1.ResourceRequirements {
+		return &corev1.ResourceRequirements{Requests: l}
+	}
+	for name, c := range map[string]struct {
+		pod         corev1.Pod
+		cpu, memory snapshot.Amount
+	}{
+		"none":        {corev1.Pod{Status: corev1.PodStatus{AllocatedResources: list("1", "1Gi"), Resources: requests(list("1", "1Gi"))}}, snapshot.Amount{}, snapshot.Amount{}},
+		"limits only": {corev1.Pod{Spec: corev1.PodSpec{Resources: &corev1.ResourceRequirements{Limits: list("1", "1Gi")}}}, snapshot.Amount{}, snapshot.Amount{}},
+		"wanted":      {corev1.Pod{Spec: corev1.PodSpec{Resources: requests(list("1500m", "3Ki"))}}, known(1500), known(3072)},
+		"one of them": {corev1.Pod{
+			Spec:   corev1.PodSpec{Resources: requests(list("", "3Ki"))},
+			Status: corev1.PodStatus{AllocatedResources: list("1", "2Ki")},
+		}, snapshot.Amount{}, known(2048)},
+		"applied": {corev1.Pod{
+			Spec:   corev1.PodSpec{Resources: requests(list("3", "3Ki"))},
+			Status: corev1.PodStatus{AllocatedResources: list("2", "2Ki"), Resources: requests(list("1", "1Ki"))},
+		}, known(1000), known(1024)},
+	} {
+		if cpu, memory := PodRequests(&c.pod); cpu != c.cpu || memory != c.memory {
+			t.Errorf("%s: %+v and %+v, want %+v and %+v", name, cpu, memory, c.cpu, c.memory)
+		}
+	}
+}

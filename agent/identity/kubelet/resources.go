@@ -25,6 +25,41 @@ func Requests(c *corev1.Container, status *corev1.ContainerStatus) (cpuMillis, m
 	return cpuMillis, memoryBytes
 }
 
+// PodRequests returns what a pod itself requests (pod-level resources), as it runs
+// now, in thousandths of a CPU and in bytes, in the order of Requests. The scheduler
+// counts that instead of what its containers request (k8s.io/component-helpers
+// resource.PodRequests).
+func PodRequests(pod *corev1.Pod) (cpuMillis, memoryBytes snapshot.Amount) {
+	if pod.Spec.Resources == nil {
+		return cpuMillis, memoryBytes
+	}
+	for _, list := range [...]corev1.ResourceList{
+		pod.Spec.Resources.Requests, pod.Status.AllocatedResources, resourcesOf(pod.Status.Resources),
+	} {
+		if q, ok := list[corev1.ResourceCPU]; ok && wants(pod, corev1.ResourceCPU) {
+			cpuMillis = snapshot.Amount{N: q.MilliValue(), Known: true}
+		}
+		if q, ok := list[corev1.ResourceMemory]; ok && wants(pod, corev1.ResourceMemory) {
+			memoryBytes = snapshot.Amount{N: q.Value(), Known: true}
+		}
+	}
+	return cpuMillis, memoryBytes
+}
+
+// wants says whether the pod itself requests a resource: the status may have sums
+// over its containers.
+func wants(pod *corev1.Pod, name corev1.ResourceName) bool {
+	_, ok := pod.Spec.Resources.Requests[name]
+	return ok
+}
+
+func resourcesOf(r *corev1.ResourceRequirements) corev1.ResourceList {
+	if r == nil {
+		return nil
+	}
+	return r.Requests
+}
+
 func request(c *corev1.Container, status *corev1.ContainerStatus, name corev1.ResourceName) (resource.Quantity, bool) {
 	if status != nil {
 		if status.Resources != nil {

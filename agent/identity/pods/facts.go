@@ -37,7 +37,10 @@ type Pod struct {
 	Workload      string
 	PriorityClass string
 	Policy        string // PolicyAnnotation, or empty
-	Containers    []Container
+	// What the pod itself requests; unknown where only its containers do.
+	CPURequestMillis   snapshot.Amount
+	MemoryRequestBytes snapshot.Amount
+	Containers         []Container
 }
 
 // Container is one entry of a pod's container lists.
@@ -74,6 +77,7 @@ func factsOf(pod *corev1.Pod, nodeMemoryBytes int64) Pod {
 		PriorityClass: pod.Spec.PriorityClassName,
 		Policy:        pod.Annotations[PolicyAnnotation],
 	}
+	facts.CPURequestMillis, facts.MemoryRequestBytes = kubelet.PodRequests(pod)
 	facts.Containers = make([]Container, 0, len(pod.Spec.Containers)+len(pod.Spec.InitContainers)+len(pod.Spec.EphemeralContainers))
 	add := func(c *corev1.Container, t snapshot.ContainerType) {
 		facts.Containers = append(facts.Containers, containerFacts(pod, c, t, nodeMemoryBytes))

@@ -47,6 +47,7 @@ func strip(obj any) (any, error) {
 			Phase:                      pod.Status.Phase,
 			QOSClass:                   pod.Status.QOSClass,
 			AllocatedResources:         stripList(pod.Status.AllocatedResources),
+			Resources:                  stripOptional(pod.Status.Resources),
 			ContainerStatuses:          stripStatuses(pod.Status.ContainerStatuses),
 			InitContainerStatuses:      stripStatuses(pod.Status.InitContainerStatuses),
 			EphemeralContainerStatuses: stripStatuses(pod.Status.EphemeralContainerStatuses),
