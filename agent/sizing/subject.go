@@ -3,6 +3,7 @@
 package sizing
 
 import (
+	"math"
 	"time"
 
 	"github.com/slicewatch/slicewatch/agent/hints"
@@ -23,7 +24,8 @@ type subject struct {
 	before    [numCounters]uint64
 	have      [numCounters]bool
 	held      readings
-	throttled bool // in the last interval
+	throttled bool    // in the last interval
+	mostCores float64 // what the limit allowed in the last interval, 0 without one
 
 	facts hints.Facts
 	hint  *snapshot.Hint
@@ -91,7 +93,7 @@ func (s *subject) feed(c *snapshot.Container, taken time.Time) {
 	sample := history.Sample{At: taken, MemoryHighEvents: grown[counterHigh], FileRefaults: grown[counterRefaults]}
 	if usable {
 		sample.Elapsed = elapsed
-		sample.CPUCores = share(grown[counterUsage], elapsed)
+		sample.CPUCores = s.within(c, share(grown[counterUsage], elapsed), elapsed)
 		sample.MemoryPressure = share(grown[counterPressure], elapsed)
 	}
 	if limit := memoryLimit(&c.Current); limit.V > 0 {
@@ -102,6 +104,24 @@ func (s *subject) feed(c *snapshot.Container, taken time.Time) {
 		s.held.add(reading{at: taken, used: float64(set), limit: sample.MemoryLimitBytes.V})
 	}
 	s.series.Add(sample)
+}
+
+// within bounds a rate by the limit in force in the interval, of which no more can
+// be used: a container's counters are read some time after the sweep began, and not
+// always as much later, on a busy node by a good part of a second.
+func (s *subject) within(c *snapshot.Container, rate history.Number, elapsed time.Duration) history.Number {
+	limit := cpuLimit(&c.Current)
+	now := limit.V
+	if burst, ok := c.Current.Get(cgroupfs.CPUBurstLimit); ok && now > 0 {
+		now += float64(burst) / float64(elapsed.Microseconds())
+	}
+	most := max(now, s.mostCores)
+	if !limit.Known || now == 0 || s.mostCores == 0 {
+		most = math.Inf(1)
+	}
+	s.mostCores = now
+	rate.V = min(rate.V, most)
+	return rate
 }
 
 // share turns microseconds of an interval into seconds a second.

@@ -101,7 +101,8 @@ func (r *Records) bursts() []burst {
 			for i := start; i < start+half; i++ {
 				sum += r.concurrency(i)
 			}
-			found = append(found, burst{work: work, concurrency: sum / float64(half), most: most})
+			whole := burst{work: work, concurrency: sum / float64(half), most: most}
+			found = append(found, r.fallen(start, end, whole)...)
 		}
 		for i := from; i < to; i++ {
 			used := r.cores(r.Periods[i].Used)
@@ -118,6 +119,56 @@ func (r *Records) bursts() []burst {
 		part(to)
 	})
 	return found
+}
+
+// fallen takes a burst apart where fewer CPUs are wanted from then on, if both parts
+// are longer than a period: what starts on four threads and goes on with two for
+// seconds wants four CPUs for as long as it had them.
+func (r *Records) fallen(start, end int, whole burst) []burst {
+	const step = 0.75 // CPUs that it must fall by
+	for cut := start + 1; cut < end; cut++ {
+		before, after := r.partOf(start, cut), r.partOf(cut, end)
+		// Of the last period only a part may be the burst's.
+		after.work = whole.work - before.work
+		long := before.work >= before.concurrency && after.work >= after.concurrency
+		if long && r.highest(cut, end)+step <= r.lowest(start, cut) {
+			return []burst{before, after}
+		}
+	}
+	return []burst{whole}
+}
+
+// partOf returns the burst that periods are.
+func (r *Records) partOf(from, to int) burst {
+	var b burst
+	for i := from; i < to; i++ {
+		p := &r.Periods[i]
+		b.work += r.cores(p.Used)
+		b.concurrency += r.concurrency(i) / float64(to-from)
+		b.most = max(b.most, r.cores(p.Used+p.Stall))
+	}
+	return b
+}
+
+// highest and lowest are of the concurrency of periods that were throttled.
+func (r *Records) highest(from, to int) float64 {
+	most := 0.0
+	for i := from; i < to; i++ {
+		if r.Periods[i].Throttled {
+			most = max(most, r.concurrency(i))
+		}
+	}
+	return most
+}
+
+func (r *Records) lowest(from, to int) float64 {
+	least := math.Inf(1)
+	for i := from; i < to; i++ {
+		if r.Periods[i].Throttled {
+			least = min(least, r.concurrency(i))
+		}
+	}
+	return least
 }
 
 // arrived says whether new work began in throttled period i of a run.

@@ -194,6 +194,9 @@ func (r *Records) exactNeed(bursts []burst) float64 {
 			add(r.cores(r.Periods[i].Used), 1)
 		}
 	}
+	// The kernel counts a few periods after each work in which nothing ran, and
+	// so it will under another limit.
+	total += max(0, float64(r.NrPeriods-len(r.Periods)))
 	slices.SortFunc(items, func(a, b item) int {
 		switch {
 		case a.need > b.need:

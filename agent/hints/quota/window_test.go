@@ -128,3 +128,36 @@ func TestPollsAreBounded(t *testing.T) {
 		t.Error("took in more polls than it may hold")
 	}
 }
+
+// What starts on four CPUs and goes on with two for seconds wants four for less than
+// a hundredth of the periods, if the kernel counted enough of them: also such as
+// nothing ran in.
+func TestStartIsNotTheWholeBurst(t *testing.T) {
+	const ms = time.Millisecond
+	r := Records{
+		Start: time.Unix(0, 0), End: time.Unix(60, 0), QuotaCores: 0.8, Length: PollEvery, CPUs: 4, Threads: 8, Exact: true,
+	}
+	for i := range 55 {
+		p := Period{Index: i, Used: 80 * ms, Throttled: true, Stall: 120 * ms, Held: 60 * ms, CPUs: 2, Runnable: 2}
+		if i < 6 {
+			p.Stall, p.Held, p.CPUs, p.Runnable = 320*ms, 80*ms, 4, 4
+		}
+		r.Periods = append(r.Periods, p)
+	}
+	for i := range 110 {
+		r.Periods = append(r.Periods, Period{Index: 60 + 4*i, Used: 5 * ms})
+	}
+	for _, c := range []struct {
+		counted     int
+		least, most float64
+	}{
+		{len(r.Periods), 4, 4.2},
+		{len(r.Periods) + 100, 2, 3.5},
+	} {
+		r.NrPeriods, r.NrThrottled = c.counted, 55
+		w := r.Window()
+		if w.NeedCores < c.least || w.NeedCores > c.most {
+			t.Errorf("of %d periods: it needs %.2f cores (%s), want %.1f to %.1f", c.counted, w.NeedCores, w.Basis, c.least, c.most)
+		}
+	}
+}
