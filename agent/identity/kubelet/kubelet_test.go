@@ -277,9 +277,16 @@ func TestRequests(t *testing.T) {
 			}, cpu: known(100), memory: known(100 << 20)},
 		{name: "agreed only", c: c, status: &corev1.ContainerStatus{AllocatedResources: list("200m", "200Mi")},
 			cpu: known(200), memory: known(200 << 20)},
-		{name: "each resource by itself", c: c, status: &corev1.ContainerStatus{
+		{name: "a resize that adds a request, not agreed", c: c, status: &corev1.ContainerStatus{
 			Resources: &corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1.5")}},
-		}, cpu: known(1500), memory: known(300 << 20)},
+		}, cpu: known(1500)},
+		{name: "a resize that adds the first requests, not agreed", c: c, status: &corev1.ContainerStatus{
+			Resources: &corev1.ResourceRequirements{},
+		}},
+		{name: "each resource by itself", c: c, status: &corev1.ContainerStatus{
+			AllocatedResources: list("200m", "200Mi"),
+			Resources:          &corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1.5")}},
+		}, cpu: known(1500), memory: known(200 << 20)},
 		{name: "no request at all", c: &corev1.Container{}, status: &corev1.ContainerStatus{}},
 		{name: "a request of nothing", c: &corev1.Container{Resources: corev1.ResourceRequirements{Requests: list("0", "0")}},
 			cpu: known(0), memory: known(0)},

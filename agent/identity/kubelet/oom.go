@@ -24,8 +24,8 @@ const nodeCriticalClass = "system-node-critical"
 
 // MirrorAnnotation is on every mirror pod, and has the hash of its manifest
 // (CreateMirrorPod in pkg/kubelet/pod/mirror_client.go). The API server lets
-// nobody add or change it later, unlike kubernetes.io/config.hash and
-// config.source (ValidatePodUpdate in pkg/apis/core/validation).
+// nobody add or change it later (pkg/apis/core/validation), unlike
+// kubernetes.io/config.hash and config.source.
 const MirrorAnnotation = corev1.MirrorPodAnnotationKey
 
 // OOMScoreAdj returns the oom_score_adj that the kubelet gives to a container
