@@ -83,7 +83,8 @@ func containerOOMFacts() []family {
 			series: []series{when(isAlive, amount(func(s *subject) snapshot.Amount { return s.container.OOMScoreAdj }, 1))},
 		}, {
 			name: "slicewatch_container_oom_score_adj_expected", kind: gauge,
-			help:   "OOM score adjustment that the kubelet's rule gives for this pod on this node.",
+			help: "OOM score adjustment that the kubelet's rule gives for this pod on this node. " +
+				"That for sidecars holds from Kubernetes 1.29 on, that for pod-level resources from 1.32.",
 			source: "Kubernetes and the node's memory",
 			series: []series{when(isAlive, amount(func(s *subject) snapshot.Amount {
 				return s.container.Identity.OOMScoreAdjExpected

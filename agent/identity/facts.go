@@ -3,6 +3,7 @@
 package identity
 
 import (
+	"slices"
 	"time"
 
 	"github.com/slicewatch/slicewatch/agent/identity/containers"
@@ -25,7 +26,7 @@ const (
 // unique for ever, unlike names: a StatefulSet's next pod has the same name.
 type facts struct {
 	pods       map[string]*podFacts       // by the API's UID
-	static     map[string]*podFacts       // static pods, by the hash in their path
+	static     map[string][]*podFacts     // those that say to be static pods, by the hash in the path, oldest first
 	containers map[string]*containerFacts // by id
 	// refused counts what was left out to stay within the bounds, ever.
 	refusedPods, refusedContainers int
@@ -44,22 +45,30 @@ type containerFacts struct {
 func newFacts() facts {
 	return facts{
 		pods:       map[string]*podFacts{},
-		static:     map[string]*podFacts{},
+		static:     map[string][]*podFacts{},
 		containers: map[string]*containerFacts{},
 	}
 }
 
 // pod returns the facts of the pod whose cgroup has this UID in its path, or
-// nil. Anybody who may create pods may give one the annotations of a static
-// pod; a pod that has the UID itself goes first.
-func (f *facts) pod(cgroupUID string) *pods.Pod {
+// nil. Anybody who may create pods may give one the annotation of a static
+// pod: a pod that has the UID itself goes first, then the one that had the hash
+// first among those that live and that agrees lets pass.
+func (f *facts) pod(cgroupUID string, agrees func(*pods.Pod) bool) *pods.Pod {
 	if p := f.pods[cgroupUID]; p != nil {
 		return &p.Pod
 	}
-	if p := f.static[cgroupUID]; p != nil {
-		return &p.Pod
+	var ended *pods.Pod
+	for _, p := range f.static[cgroupUID] {
+		switch {
+		case !agrees(&p.Pod):
+		case p.gone.IsZero():
+			return &p.Pod
+		default:
+			ended = &p.Pod
+		}
 	}
-	return nil
+	return ended
 }
 
 // setPod returns false when there is no room.
@@ -80,16 +89,47 @@ func (f *facts) setPod(pod pods.Pod, now time.Time) bool {
 		}
 	}
 	f.pods[pod.UID] = p
-	if pod.CgroupUID != pod.UID {
-		f.static[pod.CgroupUID] = p
-	}
+	f.setStatic(before, p)
 	return true
 }
 
-func (f *facts) deletePod(uid string, now time.Time) {
-	if p := f.pods[uid]; p != nil && p.gone.IsZero() {
+// setStatic puts p among those of its hash, in the place of the same pod's
+// facts before, if it had any.
+func (f *facts) setStatic(before, p *podFacts) {
+	if before != nil && before.CgroupUID != p.CgroupUID {
+		f.dropStatic(before)
+	}
+	if p.CgroupUID == p.UID {
+		return
+	}
+	all := f.static[p.CgroupUID]
+	if i := slices.Index(all, before); i >= 0 {
+		all[i] = p
+		return
+	}
+	f.static[p.CgroupUID] = append(all, p)
+}
+
+func (f *facts) dropStatic(p *podFacts) {
+	rest := slices.DeleteFunc(f.static[p.CgroupUID], func(other *podFacts) bool { return other == p })
+	if len(rest) > 0 {
+		f.static[p.CgroupUID] = rest
+		return
+	}
+	delete(f.static, p.CgroupUID)
+}
+
+// deletePod returns the UID in the path of the pod's cgroups, or empty if the
+// pod is unknown.
+func (f *facts) deletePod(uid string, now time.Time) (cgroupUID string) {
+	p := f.pods[uid]
+	if p == nil {
+		return ""
+	}
+	if p.gone.IsZero() {
 		p.gone = now
 	}
+	return p.CgroupUID
 }
 
 // setContainer returns false when there is no room.
@@ -122,9 +162,7 @@ func (f *facts) dropGone(latest time.Time) {
 			continue
 		}
 		delete(f.pods, uid)
-		if f.static[p.CgroupUID] == p {
-			delete(f.static, p.CgroupUID)
-		}
+		f.dropStatic(p)
 	}
 	for id, c := range f.containers {
 		if gone(c.gone) {

@@ -13,13 +13,15 @@ import (
 // refresh works out anew who a pod and its containers are. An identity, once
 // known, only gets better: what the sources no longer have does not undo it.
 func (r *Resolver) refresh(p *podEntry) {
-	if facts := r.facts.pod(p.uid); facts != nil {
-		p.facts = facts
-	}
 	for _, e := range p.containers {
 		if facts := r.facts.containers[e.id]; facts != nil {
 			e.runtime = &facts.Container
 		}
+	}
+	if facts := r.facts.pod(p.uid, p.agrees); facts != nil {
+		p.facts = facts
+	} else if p.facts != nil && !p.agrees(p.facts) {
+		p.facts = nil
 	}
 	changed := false
 	if now := identifyPod(p); now != *p.identity {
@@ -35,6 +37,21 @@ func (r *Resolver) refresh(p *podEntry) {
 	case r.changes <- struct{}{}:
 	default:
 	}
+}
+
+// agrees says whether the API's pod can be the one of this cgroup. Who has the
+// UID itself is; whose hash only is the same must have the names that containerd
+// has from the kubelet, as the hash may be forged.
+func (p *podEntry) agrees(pod *pods.Pod) bool {
+	if pod.UID == p.uid {
+		return true
+	}
+	for _, e := range p.containers {
+		if c := e.runtime; c != nil && (c.Namespace != pod.Namespace || c.Pod != pod.Name) {
+			return false
+		}
+	}
+	return true
 }
 
 // refreshContainer says whether something changed.

@@ -29,7 +29,10 @@ func (s podSink) SetPod(pod pods.Pod) {
 func (s podSink) DeletePod(uid string) {
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
-	s.r.facts.deletePod(uid, time.Now())
+	// Another pod with the same static pod's hash may have waited for this one's end.
+	if p := s.r.podEntries[s.r.facts.deletePod(uid, time.Now())]; p != nil {
+		s.r.refresh(p)
+	}
 }
 
 // containerSink is where containerd's facts go.

@@ -35,8 +35,8 @@ const (
 	// have no names yet are looked up in turn.
 	maxLookups = 1024
 
-	// answerTime is how long containerd may take for one answer.
-	answerTime = 5 * time.Second
+	// defaultAnswerTime is how long containerd may take for one answer.
+	defaultAnswerTime = 5 * time.Second
 
 	reconnectMin = 500 * time.Millisecond
 	reconnectMax = 30 * time.Second
@@ -68,13 +68,15 @@ type Source struct {
 	cfg     Config
 	sink    Sink
 	lookups chan string
+	// answerTime is defaultAnswerTime but in tests.
+	answerTime time.Duration
 	// overflowed is set when an id did not fit into lookups.
 	overflowed atomic.Bool
 }
 
 // New returns a source that hands its facts to sink once it runs.
 func New(cfg Config, sink Sink) *Source {
-	return &Source{cfg: cfg, sink: sink, lookups: make(chan string, maxLookups)}
+	return &Source{cfg: cfg, sink: sink, answerTime: defaultAnswerTime, lookups: make(chan string, maxLookups)}
 }
 
 // Lookup asks for the facts of a container, which come to the sink later, or
@@ -155,7 +157,7 @@ func (s *Source) session(ctx context.Context) (err error) {
 // dial connects and makes sure that it is containerd that answers.
 func (s *Source) dial(ctx context.Context) (*containerd.Client, error) {
 	connect := func(ctx context.Context, _ string) (net.Conn, error) {
-		return (&net.Dialer{Timeout: answerTime}).DialContext(ctx, "unix", s.cfg.Address)
+		return (&net.Dialer{Timeout: s.answerTime}).DialContext(ctx, "unix", s.cfg.Address)
 	}
 	// gRPC turns what goes wrong here into text; this shows what it was.
 	conn, err := connect(ctx, "")
@@ -167,16 +169,16 @@ func (s *Source) dial(ctx context.Context) (*containerd.Client, error) {
 	}
 	client, err := containerd.New(s.cfg.Address,
 		containerd.WithDefaultNamespace(criNamespace),
-		containerd.WithTimeout(answerTime),
+		containerd.WithTimeout(s.answerTime),
 		containerd.WithExtraDialOpts([]grpc.DialOption{grpc.WithContextDialer(connect)}))
 	if err != nil {
 		return nil, err
 	}
-	answer, cancel := context.WithTimeout(ctx, answerTime)
+	answer, cancel := context.WithTimeout(ctx, s.answerTime)
 	defer cancel()
 	version, err := client.Version(answer)
 	if err != nil {
-		return nil, errors.Join(notContainerdError{err}, client.Close())
+		return nil, errors.Join(versionError(err), client.Close())
 	}
 	s.cfg.Logger.Debug("containerd answers", "address", s.cfg.Address, "version", version.Version)
 	return client, nil
@@ -213,7 +215,7 @@ func (s *Source) lookUpWanted(ctx context.Context, store containers.Store) error
 }
 
 func (s *Source) lookUp(ctx context.Context, store containers.Store, id string) error {
-	answer, cancel := context.WithTimeout(ctx, answerTime)
+	answer, cancel := context.WithTimeout(ctx, s.answerTime)
 	defer cancel()
 	container, err := store.Get(answer, id)
 	if errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) {

@@ -260,6 +260,54 @@ func TestReasons(t *testing.T) {
 	}
 }
 
+// A containerd that hangs or is stopped at this moment is none the less one.
+func TestNoAnswerIsNotAnother(t *testing.T) {
+	tests := []struct {
+		name, part string
+		take       func(net.Conn)
+	}{
+		{"hangs", "does not answer in time", func(net.Conn) {}},
+		{"closes", "was lost", func(c net.Conn) { c.Close() }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			socket := socketPath(t)
+			accept(t, socket, tt.take)
+			s := New(Config{Address: socket, Logger: slog.New(slog.DiscardHandler)}, nil)
+			s.answerTime = 50 * time.Millisecond
+			got := explain(s.session(t.Context()), socket)
+			if strings.Contains(got, "is not containerd") || !strings.Contains(got, tt.part) {
+				t.Errorf("reason %q, want %q", got, tt.part)
+			}
+		})
+	}
+}
+
+// accept hands each connection to take, and keeps it until the test ends.
+func accept(t *testing.T, socket string, take func(net.Conn)) {
+	t.Helper()
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			take(c)
+		}
+	}()
+	t.Cleanup(func() {
+		listener.Close()
+		<-done
+	})
+}
+
 // Root may open every socket, so that the error is made by hand.
 func TestReasonNotPermitted(t *testing.T) {
 	err := &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.EACCES)}

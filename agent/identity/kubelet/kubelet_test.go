@@ -164,8 +164,8 @@ func TestOOMScoreAdj(t *testing.T) {
 		{name: "cluster critical is not node critical", pod: podOf(priority("system-cluster-critical", 2000000000), app("a", "10Mi")), c: "a", want: 990},
 		{name: "the class's name without its priority", pod: podOf(priority("system-node-critical", 0), app("a", "10Mi")), c: "a", want: 990},
 		{name: "static pod with the class", pod: podOf(annotation(MirrorAnnotation, "x"), priority("system-node-critical", 0), app("a", "10Mi")), c: "a", want: -997},
-		{name: "static pod without the class", pod: podOf(annotation(configSource, "file"), app("a", "10Mi")), c: "a", want: 990},
-		{name: "from the API is not static", pod: podOf(annotation(configSource, "api"), priority("system-node-critical", 0), app("a", "10Mi")), c: "a", want: 990},
+		{name: "static pod without the class", pod: podOf(annotation(MirrorAnnotation, "x"), app("a", "10Mi")), c: "a", want: 990},
+		{name: "a source that anyone may write", pod: podOf(annotation("kubernetes.io/config.source", "file"), priority("system-node-critical", 0), app("a", "10Mi")), c: "a", want: 990},
 		{name: "sidecar gets the smallest app's request", pod: podOf(sidecar("s", "10Mi"), app("a", "200Mi"), app("b", "100Mi")), c: "s", want: 900},
 		{name: "sidecar keeps its own if larger", pod: podOf(sidecar("s", "300Mi"), app("a", "200Mi")), c: "s", want: 700},
 		{name: "init container is no sidecar", pod: podOf(initContainer("i", "10Mi"), app("a", "200Mi")), c: "i", want: 990},
@@ -277,9 +277,16 @@ func TestRequests(t *testing.T) {
 			}, cpu: known(100), memory: known(100 << 20)},
 		{name: "agreed only", c: c, status: &corev1.ContainerStatus{AllocatedResources: list("200m", "200Mi")},
 			cpu: known(200), memory: known(200 << 20)},
-		{name: "each resource by itself", c: c, status: &corev1.ContainerStatus{
+		{name: "a resize that adds a request, not agreed", c: c, status: &corev1.ContainerStatus{
 			Resources: &corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1.5")}},
-		}, cpu: known(1500), memory: known(300 << 20)},
+		}, cpu: known(1500)},
+		{name: "a resize that adds the first requests, not agreed", c: c, status: &corev1.ContainerStatus{
+			Resources: &corev1.ResourceRequirements{},
+		}},
+		{name: "each resource by itself", c: c, status: &corev1.ContainerStatus{
+			AllocatedResources: list("200m", "200Mi"),
+			Resources:          &corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1.5")}},
+		}, cpu: known(1500), memory: known(200 << 20)},
 		{name: "no request at all", c: &corev1.Container{}, status: &corev1.ContainerStatus{}},
 		{name: "a request of nothing", c: &corev1.Container{Resources: corev1.ResourceRequirements{Requests: list("0", "0")}},
 			cpu: known(0), memory: known(0)},

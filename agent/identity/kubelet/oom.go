@@ -22,13 +22,11 @@ const systemCriticalPriority = 2_000_000_000
 // nodeCriticalClass is SystemNodeCritical in pkg/apis/scheduling/types.go.
 const nodeCriticalClass = "system-node-critical"
 
-// The annotations that the kubelet puts on the pods that it reads from
-// manifests: pkg/kubelet/types/pod_update.go and corev1.MirrorPodAnnotationKey.
-const (
-	MirrorAnnotation     = corev1.MirrorPodAnnotationKey
-	ConfigHashAnnotation = "kubernetes.io/config.hash"
-	configSource         = "kubernetes.io/config.source"
-)
+// MirrorAnnotation is on every mirror pod, and has the hash of its manifest
+// (CreateMirrorPod in pkg/kubelet/pod/mirror_client.go). The API server lets
+// nobody add or change it later (pkg/apis/core/validation), unlike
+// kubernetes.io/config.hash and config.source.
+const MirrorAnnotation = corev1.MirrorPodAnnotationKey
 
 // OOMScoreAdj returns the oom_score_adj that the kubelet gives to a container
 // of pod when it starts it now, and false where that depends on the node's
@@ -77,20 +75,13 @@ func isNodeCritical(pod *corev1.Pod) bool {
 	return IsStatic(pod) || pod.Spec.Priority != nil && *pod.Spec.Priority >= systemCriticalPriority
 }
 
-// IsStatic says whether the kubelet made the pod from a manifest; in the API it
-// is then a mirror pod. Source: IsStaticPod and IsMirrorPod in
-// pkg/kubelet/types/pod_update.go.
+// IsStatic says whether a pod of the API stands for one that the kubelet made
+// from a manifest: it is then a mirror pod (IsMirrorPod in
+// pkg/kubelet/types/pod_update.go). config.source does not count: anyone may
+// write it into a pod, and the kubelet writes its own over it.
 func IsStatic(pod *corev1.Pod) bool {
-	if _, mirror := pod.Annotations[MirrorAnnotation]; mirror {
-		return true
-	}
-	source, set := pod.Annotations[configSource]
-	return set && source != "api"
-}
-
-// StaticAnnotations returns the annotations that the rules for static pods read.
-func StaticAnnotations() []string {
-	return []string{MirrorAnnotation, ConfigHashAnnotation, configSource}
+	_, mirror := pod.Annotations[MirrorAnnotation]
+	return mirror
 }
 
 func isSidecarOf(pod *corev1.Pod, c *corev1.Container) bool {

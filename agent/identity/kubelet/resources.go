@@ -13,7 +13,10 @@ import (
 // a CPU and in bytes. An in-place resize shows in the spec before the kubelet
 // has agreed to it, so each resource comes from the first of these that has
 // it: the status's resources (applied), the status's allocated resources
-// (agreed), the spec (wanted). A resource that none of them has is unknown.
+// (agreed), the spec (wanted). The spec counts only where the status has no
+// resources at all: those have all that was agreed, so that a request that they
+// lack is one that is only wanted (convertContainerStatusResources in
+// pkg/kubelet/kubelet_pods.go). A resource that none of them has is unknown.
 // status is nil while the container has none.
 func Requests(c *corev1.Container, status *corev1.ContainerStatus) (cpuMillis, memoryBytes snapshot.Amount) {
 	if q, ok := request(c, status, corev1.ResourceCPU); ok {
@@ -67,8 +70,8 @@ func request(c *corev1.Container, status *corev1.ContainerStatus, name corev1.Re
 				return q, true
 			}
 		}
-		if q, ok := status.AllocatedResources[name]; ok {
-			return q, true
+		if q, ok := status.AllocatedResources[name]; ok || status.Resources != nil {
+			return q, ok
 		}
 	}
 	q, ok := c.Resources.Requests[name]

@@ -129,10 +129,8 @@ func splitID(id string) (runtime, bare string) {
 }
 
 func cgroupUID(pod *corev1.Pod) string {
-	for _, key := range [...]string{kubelet.MirrorAnnotation, kubelet.ConfigHashAnnotation} {
-		if hash := pod.Annotations[key]; hash != "" && kubelet.IsStatic(pod) {
-			return hash
-		}
+	if hash := pod.Annotations[kubelet.MirrorAnnotation]; hash != "" {
+		return hash
 	}
 	return string(pod.UID)
 }

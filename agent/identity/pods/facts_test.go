@@ -143,7 +143,9 @@ func TestFactsOf(t *testing.T) {
 			f.Name, f.CgroupUID, f.WorkloadKind, f.Workload = "etcd-node-a", "0123456789abcdef0123456789abcdef", "StaticPod", "etcd"
 		})},
 		{"a hash that anyone may write", base(func(p *corev1.Pod) {
-			p.Annotations = map[string]string{"kubernetes.io/config.hash": "another-pods-uid"}
+			p.Annotations = map[string]string{
+				"kubernetes.io/config.hash": "another-pods-uid", "kubernetes.io/config.source": "file",
+			}
 		}), want(func(*Pod) {})},
 		{"policy, class, end", base(func(p *corev1.Pod) {
 			p.Annotations = map[string]string{PolicyAnnotation: "guaranteed"}

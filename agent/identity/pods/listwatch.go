@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"reflect"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,16 +20,18 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// api is a client that can do nothing but read this node's pods.
-type api struct {
-	pods cache.ListerWatcher
-	// closeIdle closes the connections, once the informer has stopped.
-	closeIdle func()
+// client can do nothing but read pods.
+type client struct {
+	pods typedcorev1.PodInterface
+	host string
+	http *http.Client
 }
 
-// newAPI returns a client that asks for the pods of this node only, in
-// protobuf, and reports the outcome of each request.
-func (s *Source) newAPI(restConfig *rest.Config) (*api, error) {
+// closeIdle closes the connections that nobody uses.
+func (c *client) closeIdle() { utilnet.CloseIdleConnectionsFor(c.http.Transport) }
+
+// newClient returns a client that asks in protobuf.
+func newClient(restConfig *rest.Config) (*client, error) {
 	restConfig = rest.CopyConfig(restConfig)
 	restConfig.ContentType = runtime.ContentTypeProtobuf
 	restConfig.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
@@ -38,37 +41,58 @@ func (s *Source) newAPI(restConfig *rest.Config) (*api, error) {
 	if err != nil {
 		return nil, contentError{err}
 	}
-	client, err := typedcorev1.NewForConfigAndClient(restConfig, httpClient)
+	core, err := typedcorev1.NewForConfigAndClient(restConfig, httpClient)
 	if err != nil {
 		return nil, contentError{err}
 	}
-	return &api{
-		pods:      s.listWatch(client, restConfig.Host),
-		closeIdle: func() { utilnet.CloseIdleConnectionsFor(httpClient.Transport) },
-	}, nil
+	return &client{pods: core.Pods(metav1.NamespaceAll), host: restConfig.Host, http: httpClient}, nil
 }
 
-func (s *Source) listWatch(client *typedcorev1.CoreV1Client, host string) cache.ListerWatcher {
+// listWatch asks for the pods of this node only, and reports the outcome of each
+// request.
+func (s *Source) listWatch() cache.ListerWatcher {
 	ours := fields.OneTermEqualSelector("spec.nodeName", s.cfg.NodeName).String()
-	pods := client.Pods(metav1.NamespaceAll)
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			options.FieldSelector = ours
-			list, err := pods.List(ctx, options)
+			api := s.current()
+			list, err := api.pods.List(ctx, options)
 			if err != nil {
 				// An answer alone is no good news: the watch may be forbidden.
-				s.answered(ctx, hungUp(err), host)
+				s.answered(ctx, hungUp(err), api.host)
 			}
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			options.FieldSelector = ours
-			w, err := pods.Watch(ctx, options)
-			s.answered(ctx, cmp.Or(err, unanswered(w, err)), host)
+			api := s.current()
+			w, err := api.pods.Watch(ctx, options)
+			s.answered(ctx, cmp.Or(err, unanswered(w, err)), api.host)
 			return w, err
 		},
 	}
 	return listThenWatch{lw}
+}
+
+// current returns the client for the next request. After a failure it reads the
+// kubeconfig and the files that it names again, whose authority or credentials may
+// have been renewed; one that cannot be used now may be half written, and changes
+// nothing. client-go reads a service account's token again by itself.
+func (s *Source) current() *client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg.Kubeconfig == "" || s.reason == "" {
+		return s.client
+	}
+	restConfig, err := s.load()
+	if err != nil {
+		return s.client
+	}
+	if renewed, err := newClient(restConfig); err == nil {
+		s.client.closeIdle()
+		s.client = renewed
+	}
+	return s.client
 }
 
 // listThenWatch keeps client-go from listing by a watch that begins with all

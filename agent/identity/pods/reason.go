@@ -65,14 +65,14 @@ func isTimeout(err error) bool {
 
 func (t target) renew() string {
 	if t.kubeconfig != "" {
-		return fmt.Sprintf("renew them in %s and restart the agent", t.kubeconfig)
+		return fmt.Sprintf("renew them in %s, which is read again", t.kubeconfig)
 	}
 	return "see that the service account still exists and its token is mounted"
 }
 
 func (t target) trust() string {
 	if t.kubeconfig != "" {
-		return fmt.Sprintf("put the right certificate-authority into %s", t.kubeconfig)
+		return fmt.Sprintf("put the right certificate-authority into %s, which is read again", t.kubeconfig)
 	}
 	return "the ConfigMap kube-root-ca.crt, which is mounted as the service account's ca.crt, is not that of this cluster"
 }

@@ -59,6 +59,7 @@ type Source struct {
 	load func() (*rest.Config, error)
 
 	mu       sync.Mutex
+	client   *client // nil until there is one
 	synced   bool
 	watching bool
 	reason   string // why the API server does not answer, or empty
@@ -80,35 +81,32 @@ func (s *Source) Run(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	api := s.connect(ctx)
-	if api == nil || !sleep(ctx, jitter(s.cfg.StartJitter)) {
+	if !s.connect(ctx) || !sleep(ctx, jitter(s.cfg.StartJitter)) {
 		<-ctx.Done()
 		return
 	}
-	defer api.closeIdle()
+	defer func() { s.client.closeIdle() }()
 	ctx = klog.NewContext(ctx, logr.FromSlogHandler(s.cfg.Logger.Handler()))
-	if err := s.follow(ctx, api.pods); err != nil {
+	if err := s.follow(ctx, s.listWatch()); err != nil {
 		s.cfg.Report(false, fmt.Sprintf("the pod informer does not start, which is a fault of this program: %v", err))
 	}
 	<-ctx.Done()
 }
 
-// connect returns a client of the API server, which it has not asked anything
-// yet, or nil when there is no way to make one or ctx ended first.
-func (s *Source) connect(ctx context.Context) *api {
+// connect makes the client of the API server, which it does not ask anything
+// yet. It returns false when there is no way to make one or ctx ended first.
+func (s *Source) connect(ctx context.Context) bool {
 	for wait := configRetryMin; ; wait = min(2*wait, configRetryMax) {
 		restConfig, err := s.load()
 		if err == nil {
-			api, apiErr := s.newAPI(restConfig)
-			if apiErr == nil {
-				return api
+			if s.client, err = newClient(restConfig); err == nil {
+				return true
 			}
-			err = apiErr
 		}
 		s.cfg.Report(false, explainConfig(err, s.cfg.Kubeconfig))
 		// The environment, which says where the API server is, never changes.
 		if errors.Is(err, rest.ErrNotInCluster) || !sleep(ctx, wait) {
-			return nil
+			return false
 		}
 	}
 }

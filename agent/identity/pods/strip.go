@@ -73,7 +73,7 @@ func pick(m map[string]string, maxLength int, keys ...string) map[string]string 
 }
 
 func stripAnnotations(pod *corev1.Pod) map[string]string {
-	return pick(pod.Annotations, maxPolicyLength, append(kubelet.StaticAnnotations(), PolicyAnnotation)...)
+	return pick(pod.Annotations, maxPolicyLength, kubelet.MirrorAnnotation, PolicyAnnotation)
 }
 
 func stripOwners(pod *corev1.Pod) []metav1.OwnerReference {

@@ -7,6 +7,7 @@ package checks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,15 +75,14 @@ func eventually(t *testing.T, check func(ctx context.Context) error) {
 	}
 }
 
-// sourceIs returns an error unless the agent says that a source is as wanted;
-// a source that the agent does not have is as wanted.
+// sourceIs returns an error unless the agent says that a source is as wanted.
 func sourceIs(ctx context.Context, agent *Agent, name string, wanted bool) error {
 	s, err := agent.Scrape(ctx)
 	if err != nil {
 		return err
 	}
-	if exists, up := sourceUp(s, name); exists && up != wanted {
-		return fmt.Errorf("slicewatch_source_up{source=%q} is %v", name, up)
+	if exists, up := sourceUp(s, name); !exists || up != wanted {
+		return fmt.Errorf("slicewatch_source_up{source=%q} exists: %v, up: %v; want it %v", name, exists, up, wanted)
 	}
 	return nil
 }
@@ -134,35 +134,75 @@ func TestAPIServerAway(t *testing.T) {
 	namesStay(t, agent, ids, before)
 }
 
-// TestRuntimeRestarts checks the same for containerd and the kubelet.
+// startsLate makes the next containerd wait before it starts, once: the one that
+// is started in its place at once may be back before a scrape sees it away. What
+// is started is a script of its name, whoever supervises it, which puts the
+// program back into its place.
+const startsLate = `cd /usr/local/bin || exit 1
+[ -e containerd.own ] || mv containerd containerd.own || exit 1
+cat >containerd <<'END' && chmod 755 containerd
+#!/bin/sh
+sleep 30
+mv -f /usr/local/bin/containerd.own /usr/local/bin/containerd
+exec /usr/local/bin/containerd "$@"
+END
+`
+
+// TestRuntimeRestarts checks the same for containerd and the kubelet, and that
+// what starts afterwards gets its names in time again.
 func TestRuntimeRestarts(t *testing.T) {
 	c, _, agent := openWithWorkloads(t)
 	ids := lasting(t, c)
-	s, err := agent.Scrape(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := names(s, ids)
 	for _, program := range []string{"containerd", "kubelet"} {
 		t.Run(program, func(t *testing.T) {
-			old, err := c.Node.Shell(t.Context(), "pidof "+program)
+			before, err := agent.ScrapeAfter(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := c.Node.Shell(t.Context(), "kill "+old); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, func(ctx context.Context) error {
-				now, err := c.Node.Shell(ctx, "pidof "+program)
-				if err == nil && now == old {
-					err = fmt.Errorf("%s still has process id %s", program, old)
+			if program == "containerd" {
+				if output, err := c.Node.Shell(t.Context(), startsLate); err != nil {
+					t.Fatalf("%v: %s", err, output)
 				}
-				return err
+			}
+			restart(t, c, program, func() {
+				if program == "containerd" {
+					eventually(t, func(ctx context.Context) error { return sourceIs(ctx, agent, "containerd", false) })
+				}
 			})
 			eventually(t, func(ctx context.Context) error { return sourceIs(ctx, agent, "containerd", true) })
-			namesStay(t, agent, ids, before)
+			namesStay(t, agent, ids, names(before, ids))
+			namesInTime(t, c, agent, "after-"+program)
+			after, err := agent.ScrapeAfter(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, problem := range slices.Concat(fallen(before, after, ids), startedAgain(before, after, ids)) {
+				t.Error(problem)
+			}
+			// Nor doubled: the cgroups are the same, and what their files say holds.
+			agree(t, 10, func() (map[string]string, int) { return valueProblems(t, c, agent) })
 		})
 	}
+}
+
+// restart ends a program of the node, calls ended, and waits for its successor.
+func restart(t *testing.T, c *cluster.Cluster, program string, ended func()) {
+	t.Helper()
+	old, err := c.Node.Shell(t.Context(), "pidof "+program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Node.Shell(t.Context(), "kill "+old); err != nil {
+		t.Fatal(err)
+	}
+	ended()
+	eventually(t, func(ctx context.Context) error {
+		now, err := c.Node.Shell(ctx, "pidof "+program)
+		if err == nil && now == old {
+			err = fmt.Errorf("%s still has process id %s", program, old)
+		}
+		return err
+	})
 }
 
 // TestAgentRestarts checks that counters and names go on in a new agent.
@@ -190,10 +230,29 @@ func TestAgentRestarts(t *testing.T) {
 
 // fallen lists the counters of lasting containers that went down or away.
 func fallen(before, after Scrape, ids map[string]bool) []string {
+	return compareLasting(before, after, ids, func(one Series, value float64, found bool) bool {
+		return strings.HasSuffix(one.Name, "_total") && (!found || value < one.Value)
+	})
+}
+
+// startedAgain lists the lasting containers that are said to have started once
+// more.
+func startedAgain(before, after Scrape, ids map[string]bool) []string {
+	return compareLasting(before, after, ids, func(one Series, value float64, _ bool) bool {
+		return one.Name == "slicewatch_container_starts_total" && value > one.Value
+	})
+}
+
+// compareLasting lists the series of lasting containers whose values afterwards
+// are wrong.
+func compareLasting(before, after Scrape, ids map[string]bool, wrong func(was Series, value float64, found bool) bool) []string {
+	who := func(one Series) string {
+		return one.Labels["namespace"] + "/" + one.Labels["pod"] + "/" + one.Labels["container"]
+	}
 	lasts := map[string]bool{}
 	for _, one := range before.Named("slicewatch_container_info") {
 		if ids[bareID(one.Labels["container_id"])] {
-			lasts[one.Labels["namespace"]+"/"+one.Labels["pod"]+"/"+one.Labels["container"]] = true
+			lasts[who(one)] = true
 		}
 	}
 	now := map[string]float64{}
@@ -202,12 +261,8 @@ func fallen(before, after Scrape, ids map[string]bool) []string {
 	}
 	var problems []string
 	for _, one := range before.All {
-		who := one.Labels["namespace"] + "/" + one.Labels["pod"] + "/" + one.Labels["container"]
-		if !lasts[who] || !strings.HasSuffix(one.Name, "_total") {
-			continue
-		}
 		key := one.Name + fmt.Sprint(one.Labels)
-		if value, found := now[key]; !found || value < one.Value {
+		if value, found := now[key]; lasts[who(one)] && wrong(one, value, found) {
 			problems = append(problems, fmt.Sprintf("%s was %v and is %v (there: %v)", key, one.Value, value, found))
 		}
 	}

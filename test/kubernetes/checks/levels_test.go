@@ -145,14 +145,19 @@ func sumOfGuaranteed(tree guestapi.Tree, key string) float64 {
 // TestPodLevelResources checks what the API server says of a pod's own resources
 // against the pod's series.
 func TestPodLevelResources(t *testing.T) {
-	_, _, agent := openWithWorkloads(t)
+	c, _, agent := openWithWorkloads(t)
+	own := podNamed(t, c, workloads.PodLevel).Spec.Resources
+	if own == nil || own.Limits.Cpu().IsZero() || own.Limits.Memory().IsZero() {
+		t.Fatalf("the API server says that pod %s has the resources %v, want limits of both", workloads.PodLevel, own)
+	}
 	s, err := agent.Scrape(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	labels := []string{"namespace", workloads.Namespace, "pod", workloads.PodLevel, "qos", "burstable"}
 	for family, want := range map[string]float64{
-		"slicewatch_pod_cpu_limit_cores": 1.6, "slicewatch_pod_memory_limit_bytes": 96 << 20,
+		"slicewatch_pod_cpu_limit_cores":    own.Limits.Cpu().AsApproximateFloat64(),
+		"slicewatch_pod_memory_limit_bytes": own.Limits.Memory().AsApproximateFloat64(),
 	} {
 		if got, err := s.One(family, labels...); err != nil || !between(got, want, want) {
 			t.Errorf("%s is %v (%v), want %v", family, got, err, want)

@@ -31,6 +31,8 @@ const newcomers = 3
 const (
 	inTimeByRuntime = 1.0
 	inTimeByAPI     = 3.0
+	// sweepInterval is the agent's default.
+	sweepInterval = 1.0
 )
 
 // TestNamesInTime measures how long after containerd started it a container has
@@ -38,8 +40,13 @@ const (
 // ever export it without.
 func TestNamesInTime(t *testing.T) {
 	c, _, agent := open(t)
+	namesInTime(t, c, agent, "quick")
+}
+
+func namesInTime(t *testing.T, c *cluster.Cluster, agent *Agent, prefix string) {
+	t.Helper()
 	clocks := startClocks(t, c)
-	for pod, seen := range watchNewcomers(t, c, agent, "quick") {
+	for pod, seen := range watchNewcomers(t, c, agent, prefix) {
 		started := clocks.started(t, seen.id)
 		t.Logf("%s: by containerd it started %.2f s after its process; under its names in the sweep %.2f s after that start, the sweep before %+.2f s",
 			pod, started-seen.process, seen.named-started, seen.without-started)
@@ -48,6 +55,10 @@ func TestNamesInTime(t *testing.T) {
 		}
 		if seen.without > started+inTimeByRuntime {
 			t.Errorf("a sweep %.2f s after containerd started %s has it not under its names, want %v s at most", seen.without-started, pod, inTimeByRuntime)
+		}
+		if late := seen.named - started; late > inTimeByRuntime+seen.slack() {
+			t.Errorf("%s was seen under its names only in a sweep %.2f s after containerd started it, want %v s and %.2f s of looking at most",
+				pod, late, inTimeByRuntime, seen.slack())
 		}
 	}
 }
@@ -73,6 +84,10 @@ func TestNamesByTheAPIAlone(t *testing.T) {
 			pod, started-seen.process, told-started, seen.named-told, seen.without-told)
 		if seen.without > told+inTimeByAPI {
 			t.Errorf("a sweep %.2f s after the API server named %s has it not under its names, want %v s at most", seen.without-told, pod, inTimeByAPI)
+		}
+		if late := seen.named - told; late > inTimeByAPI+seen.slack() {
+			t.Errorf("%s was seen under its names only in a sweep %.2f s after the API server named it, want %v s and %.2f s of looking at most",
+				pod, late, inTimeByAPI, seen.slack())
 		}
 		if seen.podNameless {
 			t.Errorf("pod %s was exported under its UID, which the API server had told before", pod)

@@ -32,10 +32,17 @@ type sighting struct {
 	// named is when the first sweep that was seen with it under its names
 	// began, without when the one seen before that began.
 	named, without float64
+	// took is how long it was from the start of the scrape before to the end of
+	// the one that showed the names.
+	took float64
 	// nameless says that it was ever exported without its names, podNameless
 	// that its pod was.
 	nameless, podNameless bool
 }
+
+// slack is by how much named may be later than the first sweep with the names:
+// nobody looked in between. A sweep that is late leaves the next one out.
+func (s sighting) slack() float64 { return 2*sweepInterval + s.took }
 
 // watchNewcomers starts pods and scrapes until the container of each has its
 // names.
@@ -54,21 +61,24 @@ func watchNewcomers(t *testing.T, c *cluster.Cluster, agent *Agent, prefix strin
 		})
 		found[pod.Name] = sighting{uid: string(pod.UID)}
 	}
-	nameless := map[string]bool{}
+	nameless, before := map[string]bool{}, time.Now()
 	eventually(t, func(ctx context.Context) error {
+		began := time.Now()
 		s, err := agent.Scrape(ctx)
 		if err != nil {
 			return err
 		}
-		return sight(s, nameless, found)
+		took := time.Since(before).Seconds()
+		before = began
+		return sight(s, took, nameless, found)
 	})
 	return found
 }
 
 // sight takes over what one scrape shows, and returns an error as long as some
 // pod has no named container. nameless are the containers that were ever seen
-// without names.
-func sight(s Scrape, nameless map[string]bool, found map[string]sighting) error {
+// without names, took is as in sighting.
+func sight(s Scrape, took float64, nameless map[string]bool, found map[string]sighting) error {
 	swept, err := s.One("slicewatch_snapshot_timestamp_seconds")
 	if err != nil {
 		return err
@@ -92,7 +102,7 @@ func sight(s Scrape, nameless map[string]bool, found map[string]sighting) error 
 		switch {
 		case seen.named != 0:
 		case here:
-			seen.named, seen.id = swept, bareID(info.Labels["container_id"])
+			seen.named, seen.took, seen.id = swept, took, bareID(info.Labels["container_id"])
 			seen.nameless = nameless[seen.id]
 			seen.process, _ = s.One("slicewatch_container_start_time_seconds",
 				"namespace", info.Labels["namespace"], "pod", pod, "container", info.Labels["container"])
@@ -230,16 +240,16 @@ func TestSight(t *testing.T) {
 	for _, one := range []Scrape{
 		scrape(1), scrape(2, info("", "u", "1"), Series{Name: "slicewatch_pod_memory_usage_bytes", Labels: map[string]string{"pod": "u"}}),
 	} {
-		if err := sight(one, nameless, found); err == nil {
+		if err := sight(one, 1, nameless, found); err == nil {
 			t.Error("sight is content without names")
 		}
 	}
 	for _, swept := range []float64{3, 4} {
-		if err := sight(scrape(swept, info("n", "a", "containerd://1")), nameless, found); err != nil {
+		if err := sight(scrape(swept, info("n", "a", "containerd://1")), swept-1, nameless, found); err != nil {
 			t.Error(err)
 		}
 	}
-	want := sighting{id: "1", uid: "u", named: 3, without: 2, nameless: true, podNameless: true}
+	want := sighting{id: "1", uid: "u", named: 3, without: 2, took: 2, nameless: true, podNameless: true}
 	if found["a"] != want {
 		t.Errorf("sight = %+v, want %+v", found["a"], want)
 	}
