@@ -291,6 +291,7 @@ func accept(t *testing.T, socket string, take func(net.Conn)) {
 		t.Fatal(err)
 	}
 	done := make(chan struct{})
+	var taken []net.Conn
 	go func() {
 		defer close(done)
 		for {
@@ -298,13 +299,16 @@ func accept(t *testing.T, socket string, take func(net.Conn)) {
 			if err != nil {
 				return
 			}
-			defer c.Close()
+			taken = append(taken, c)
 			take(c)
 		}
 	}()
 	t.Cleanup(func() {
 		listener.Close()
 		<-done
+		for _, c := range taken {
+			c.Close()
+		}
 	})
 }
 
