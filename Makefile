@@ -163,7 +163,7 @@ oom-test: ## OOM kills at every level, told by the agent with eBPF and without, 
 # The clock by instructions makes several processors trustworthy: amd64's is what
 # the goals are for. LONG=SLICEWATCH_TEST_LONG runs every shape under every limit.
 .PHONY: hints-test
-hints-test: ## hints held against the smallest limit that a real kernel shows to be enough, as tables (30 minutes; LONG=SLICEWATCH_TEST_LONG an hour more)
+hints-test: ## hints held against the smallest limit that a real kernel shows to be enough, as tables (an hour; LONG=SLICEWATCH_TEST_LONG several)
 	@mkdir -p build
 	status=0; for machine in "-arch amd64 -icount -shift 3 -cpus 4" "-arch arm64 -cpus 2"; do \
 		$(VMTEST) $$machine -suite trixie -v -timeout 48h -append "$(LONG)" -commands ./test/kubetree/cmd/kubetree $(HINTS_FLAGS) ./test/sizing || status=1; \
