@@ -27,7 +27,7 @@ func TestAdjust(t *testing.T) {
 		"nothing new":               {cpuSplit{600, 400}, 1000, 0, 9, cpuSplit{600, 400}},
 		"system must not fall":      {cpuSplit{100, 400}, 1000, 9, 1, cpuSplit{600, 400}},
 		"user must not fall":        {cpuSplit{700, 100}, 1000, 1, 9, cpuSplit{700, 300}},
-		"shown by two more than is": {cpuSplit{700, 400}, 1000, 1, 1, cpuSplit{700, 400}},
+		"shown by two more than is": {cpuSplit{700, 400}, 1000, 1, 1, cpuSplit{700, 300}},
 		"a product of 128 bits":     {cpuSplit{}, 3 << 60, 1 << 60, 1 << 60, cpuSplit{3 << 59, 3 << 59}},
 	}
 	for name, test := range tests {

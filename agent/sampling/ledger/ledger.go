@@ -198,10 +198,10 @@ func (b *Book) remove(s *Series) {
 
 // Record takes over what the living cgroup says now. Only counter fields are
 // looked at. A counter that fell within one cgroup (a device that vanished
-// from io.stat) goes on from where it stood. CPU time by mode is different: the
-// kernel splits it by ticks, and who reads it at other moments gets another split
-// (an agent before this one, another reader). A lower part is then only behind.
+// from io.stat) goes on from where it stood. CPU time by mode is different, see
+// settleModes, which changes it in r.
 func (b *Book) Record(inc *Incarnation, r *cgroupfs.Reading, fields []cgroupfs.Field) {
+	inc.settleModes(r)
 	s := inc.series
 	for _, f := range fields {
 		v, ok := r.Get(f)
@@ -209,17 +209,31 @@ func (b *Book) Record(inc *Incarnation, r *cgroupfs.Reading, fields []cgroupfs.F
 			continue
 		}
 		last, had := inc.last.Get(f)
-		switch {
-		case !had || v >= last:
-		case f == cgroupfs.CPUUser || f == cgroupfs.CPUSystem:
-			v = last
-		default:
+		if had && v < last {
 			s.base.Add(f, last-v)
 			b.fell++
 		}
 		inc.last.Set(f, v)
 	}
 	s.retotal()
+}
+
+// settleModes divides what CPU time grew by between the modes. The kernel splits it
+// by ticks, and who reads it at other moments gets another split (an agent before
+// this one, another reader, a person at the file). Neither part falls, and both
+// together grow by no more than CPU time does: a lower part is only behind.
+func (i *Incarnation) settleModes(r *cgroupfs.Reading) {
+	user, ok := r.Get(cgroupfs.CPUUser)
+	system, ok2 := r.Get(cgroupfs.CPUSystem)
+	lastUser, had := i.last.Get(cgroupfs.CPUUser)
+	lastSystem, had2 := i.last.Get(cgroupfs.CPUSystem)
+	if !ok || !ok2 || !had || !had2 {
+		return
+	}
+	grown := max(user+system, lastUser+lastSystem) - lastUser - lastSystem
+	ofUser := min(max(user, lastUser)-lastUser, grown)
+	r.Set(cgroupfs.CPUUser, lastUser+ofUser)
+	r.Set(cgroupfs.CPUSystem, lastSystem+grown-ofUser)
 }
 
 // RecordFloor is Record for values that are differences of readings taken one

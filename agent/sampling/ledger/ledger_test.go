@@ -86,6 +86,33 @@ func TestFallWithinOneCgroupIsHeld(t *testing.T) {
 	}
 }
 
+// However those who read divide CPU time, both modes together are what was used,
+// and neither falls.
+func TestModesTogetherAreWhatWasUsed(t *testing.T) {
+	b := ledger.NewBook(10)
+	inc := b.Open(containerKey("app"), 100)
+	var lastUser, lastSystem uint64
+	for _, step := range [][2]uint64{{600, 350}, {595, 355}, {595, 355}, {700, 300}, {650, 350}, {649, 350}, {800, 360}, {0, 1200}} {
+		var r cgroupfs.Reading
+		r.Set(cgroupfs.CPUUser, step[0])
+		r.Set(cgroupfs.CPUSystem, step[1])
+		b.Record(inc, &r, ledger.Counters())
+		sum := b.Find(containerKey("app")).Total()
+		user, _ := sum.Get(cgroupfs.CPUUser)
+		system, _ := sum.Get(cgroupfs.CPUSystem)
+		if want := max(step[0]+step[1], lastUser+lastSystem); user+system != want || user < lastUser || system < lastSystem {
+			t.Errorf("read %v: user %d and system %d after %d and %d, want %d in all", step, user, system, lastUser, lastSystem, want)
+		}
+		if shown, _ := r.Get(cgroupfs.CPUUser); shown != user {
+			t.Errorf("read %v: the reading has %d of user, the total %d", step, shown, user)
+		}
+		lastUser, lastSystem = user, system
+	}
+	if b.Stats().Fell != 0 {
+		t.Error("a split that moved is no counter that fell")
+	}
+}
+
 func TestFloorIgnoresLateDifferences(t *testing.T) {
 	b := ledger.NewBook(10)
 	inc := b.Open(ledger.Key{Level: cgroupfs.LevelQoS, QoS: cgroupfs.Guaranteed}, 1)
