@@ -236,7 +236,7 @@ func compareLiving(t *testing.T, tree *kubetree.Tree, a *Agent) {
 		}
 	}
 	for name, want := range told {
-		if used[name] < want-1e-9 {
+		if used[name] < want-2e-6 { // each part is rounded down
 			t.Errorf("%s is %v, the file says %v", name, used[name], want)
 		}
 	}
