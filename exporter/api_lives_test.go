@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -19,9 +18,7 @@ import (
 
 func askLives(t *testing.T, store *snapshot.Store, query string) (int, string) {
 	t.Helper()
-	w := httptest.NewRecorder()
-	hintServer(t, store).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/lives"+query, http.NoBody))
-	return w.Code, w.Body.String()
+	return ask(t, hintServer(t, store), http.MethodGet, "/api/v1/lives"+query)
 }
 
 // livesStore has a container that runs for the third time, one of which nothing is

@@ -42,12 +42,12 @@ func oomServer(t *testing.T, published bool) http.Handler {
 	return s.Handler()
 }
 
-func ask(t *testing.T, h http.Handler, method, query string) (int, string) {
+func ask(t *testing.T, h http.Handler, method, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, "/api/v1/ooms"+query, http.NoBody))
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody))
 	if got := w.Header().Get("Content-Type"); got != "application/json" && w.Code != http.StatusMethodNotAllowed {
-		t.Errorf("%s: content type %q", query, got)
+		t.Errorf("%s: content type %q", path, got)
 	}
 	return w.Code, w.Body.String()
 }
@@ -65,7 +65,7 @@ func TestOOMsAreFiltered(t *testing.T) {
 		"?since=2020-01-01T00:00:00+01:00":   "3 4 2 1 of 4",
 		"?since=2020-01-01T00:00:00%2B01:00": "3 4 2 1 of 4",
 	} {
-		status, body := ask(t, h, http.MethodGet, query)
+		status, body := ask(t, h, http.MethodGet, "/api/v1/ooms"+query)
 		var list OOMList
 		if err := json.Unmarshal([]byte(body), &list); err != nil || status != http.StatusOK {
 			t.Fatalf("%s: %d %s, %v", query, status, body, err)
@@ -96,14 +96,14 @@ func TestWrongQueriesAreExplained(t *testing.T) {
 		"?pod=%zz":          "the query cannot be read",
 		"?namespace=%3Cscript%3E&limit=%3Cscript%3E": `limit=\u003cscript\u003e`,
 	} {
-		if status, body := ask(t, h, http.MethodGet, query); status != http.StatusBadRequest || !strings.Contains(body, want) {
+		if status, body := ask(t, h, http.MethodGet, "/api/v1/ooms"+query); status != http.StatusBadRequest || !strings.Contains(body, want) {
 			t.Errorf("%s: %d %s, want 400 with %q", query, status, body, want)
 		}
 	}
-	if status, _ := ask(t, h, http.MethodPost, ""); status != http.StatusMethodNotAllowed {
+	if status, _ := ask(t, h, http.MethodPost, "/api/v1/ooms"); status != http.StatusMethodNotAllowed {
 		t.Errorf("POST: %d", status)
 	}
-	if status, body := ask(t, oomServer(t, false), http.MethodGet, ""); status != http.StatusServiceUnavailable || !strings.Contains(body, "not finished") {
+	if status, body := ask(t, oomServer(t, false), http.MethodGet, "/api/v1/ooms"); status != http.StatusServiceUnavailable || !strings.Contains(body, "not finished") {
 		t.Errorf("before the first sweep: %d %s", status, body)
 	}
 }

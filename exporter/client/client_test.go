@@ -60,19 +60,7 @@ func TestWriteOOMs(t *testing.T) {
 		if err := WriteOOMs(&b, list(), form); err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join("testdata", "ooms."+form)
-		if *update {
-			if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatalf("%v; make it with -update", err)
-		}
-		if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(b.String(), "\n")); diff != "" {
-			t.Errorf("%s differs, -update writes it anew (-want +got):\n%s", path, diff)
-		}
+		holdsGolden(t, "ooms."+form, b.String())
 	}
 	var b bytes.Buffer
 	if err := WriteOOMs(&b, &exporter.OOMList{}, Wide); err != nil || b.String() != "No OOM kills.\n" {

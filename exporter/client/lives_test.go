@@ -6,9 +6,6 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -46,19 +43,7 @@ func TestWriteLives(t *testing.T) {
 		if err := WriteLives(&b, lives(), form); err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join("testdata", "lives."+form)
-		if *update {
-			if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatalf("%v; make it with -update", err)
-		}
-		if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(b.String(), "\n")); diff != "" {
-			t.Errorf("%s differs, -update writes it anew (-want +got):\n%s", path, diff)
-		}
+		holdsGolden(t, "lives."+form, b.String())
 	}
 	var b bytes.Buffer
 	if err := WriteLives(&b, &exporter.LifeList{}, Table); err != nil || b.String() != "No such container runs, and none ended in the last hour.\n" {

@@ -205,17 +205,19 @@ func TestOOMScoreAdj(t *testing.T) {
 	}
 }
 
-func TestQoSOfAPodWithoutStatus(t *testing.T) {
-	list := func(cpu, memory string) corev1.ResourceList {
-		l := corev1.ResourceList{}
-		if cpu != "" {
-			l[corev1.ResourceCPU] = resource.MustParse(cpu)
-		}
-		if memory != "" {
-			l[corev1.ResourceMemory] = resource.MustParse(memory)
-		}
-		return l
+// list has what is not empty.
+func list(cpu, memory string) corev1.ResourceList {
+	all := corev1.ResourceList{}
+	if cpu != "" {
+		all[corev1.ResourceCPU] = resource.MustParse(cpu)
 	}
+	if memory != "" {
+		all[corev1.ResourceMemory] = resource.MustParse(memory)
+	}
+	return all
+}
+
+func TestQoSOfAPodWithoutStatus(t *testing.T) {
 	same := corev1.ResourceRequirements{Requests: list("1", "1Gi"), Limits: list("1000m", "1024Mi")}
 	limitsOnly := corev1.ResourceRequirements{Limits: list("1", "1Gi")}
 	zero := corev1.ResourceRequirements{Requests: list("0", "0")}
@@ -305,16 +307,6 @@ func TestRequests(t *testing.T) {
 // its status are not.
 func TestPodRequests(t *testing.T) {
 	known := func(n int64) snapshot.Amount { return snapshot.Amount{N: n, Known: true} }
-	list := func(cpu, memory string) corev1.ResourceList {
-		all := corev1.ResourceList{}
-		if cpu != "" {
-			all[corev1.ResourceCPU] = resource.MustParse(cpu)
-		}
-		if memory != "" {
-			all[corev1.ResourceMemory] = resource.MustParse(memory)
-		}
-		return all
-	}
 	requests := func(l corev1.ResourceList) *corev1.ResourceRequirements {
 		return &corev1.ResourceRequirements{Requests: l}
 	}
