@@ -25,6 +25,16 @@ func TestSmallest(t *testing.T) {
 	}
 }
 
+// What was enough for one minute is where the search for another begins.
+func TestSmallestFromWhatWasEnough(t *testing.T) {
+	for _, enough := range []float64{0.5, 0.77, 0.78, 0.9, 1.3, 3.9} {
+		got := smallest(0.77, 0.77, 4.2, func(limit float64) bool { return limit >= enough })
+		if want := max(enough, 0.77); got < want || got > want*precision*1.0001 {
+			t.Errorf("%g is enough: %g", enough, got)
+		}
+	}
+}
+
 func TestRowsComeBack(t *testing.T) {
 	want := Row{Machine: "Linux", Shape: "a | b", Class: Pool, Enough: 0.7, Hint: 1.2, Kills: 2}
 	got, ok := ParseLine("    cpu_test.go:3: " + want.Line() + "\n")
