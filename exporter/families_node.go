@@ -179,7 +179,7 @@ func registryFamilies() []family {
 			help: "What went wrong in sweeps. reason=vanished is normal: a cgroup that was removed while it was read.",
 		}, {
 			name: nameEventsLost, kind: counter, labels: []string{"source"},
-			help: "Events that the agent did not get because a buffer was full.",
+			help: "Events that the agent did not get, or not whole: a buffer was full, kernel memory could not be read, or a cgroup was more than 29 levels below its container.",
 		}, {
 			name: nameScrapesRefused, kind: counter,
 			help: "Scrapes that were answered with 503 because too many ran at once.",

@@ -3,6 +3,7 @@
 #ifndef SLICEWATCH_CONTAINER_H
 #define SLICEWATCH_CONTAINER_H
 
+#include "unread.h"
 #include "read.h"
 
 /* The cgroups that user space found the tree by; 0 while there is none. The
@@ -10,9 +11,9 @@
 volatile u64 kubepods_id;
 volatile u64 class_ids[2];
 
-/* How many cgroups a container may have made below each other. What is deeper
- * is not found. */
-#define NESTED 8
+/* How many cgroups a container may have made below each other. */
+#define NESTED 29
+#define TOO_DEEP (~0ULL)
 
 static __always_inline struct cgroup *parent_of(struct cgroup *cgroup)
 {
@@ -52,7 +53,8 @@ static __always_inline u64 own_container(struct cgroup *cgroup)
 	return cgroup_id(cgroup);
 }
 
-/* The id of the container that cgroup is of or is below of, else 0. */
+/* The id of the container that cgroup is of or is below of, else 0; TOO_DEEP
+ * where it is too far up to be looked for. */
 static __always_inline u64 container_of_cgroup(struct cgroup *cgroup)
 {
 	struct cgroup *pod = parent_of(cgroup);
@@ -60,6 +62,8 @@ static __always_inline u64 container_of_cgroup(struct cgroup *cgroup)
 	struct cgroup *top = parent_of(above);
 	u64 id = cgroup_id(cgroup), pod_id = cgroup_id(pod), above_id = cgroup_id(above);
 
+	if (!kubepods_id)
+		return 0;
 	for (int i = 0; i < NESTED && above_id; i++) {
 		u64 top_id = cgroup_id(top);
 
@@ -70,7 +74,7 @@ static __always_inline u64 container_of_cgroup(struct cgroup *cgroup)
 		above_id = top_id;
 		top = parent_of(top);
 	}
-	return 0;
+	return above_id ? TOO_DEEP : 0;
 }
 
 #endif

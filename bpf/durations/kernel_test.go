@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -324,4 +325,35 @@ func entries(t *testing.T, r *Reader) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// What a container does far below itself is its own, and where that is too far down
+// to be found, it is counted.
+func TestStallsFarBelow(t *testing.T) {
+	tr := newTree(t)
+	r := open(t, tr.place)
+	dir := tr.pod + "/deep"
+	stall := func(levels int) {
+		at := dir + strings.Repeat("/d", levels)
+		tr.mkdir(at)
+		before := tr.number(dir, "memory.events", "max ")
+		stop := tr.start(at, "grow 24")
+		tr.until(dir, "memory.events", "max ", before+1)
+		time.Sleep(time.Second)
+		stop()
+		tr.empty(at)
+		drain(t, r)
+	}
+	tr.mkdir(dir)
+	tr.write(dir, "memory.max", "16M")
+	stall(25)
+	_, lost := r.Lost()
+	if got := takeAll(r, tr.id(dir), false)[StallLimit]; got.Count == 0 || lost != 0 {
+		t.Errorf("25 levels below: held %+v, %d lost", got, lost)
+	}
+	stall(40)
+	_, lost = r.Lost()
+	if got := takeAll(r, tr.id(dir), false)[StallLimit]; got.Count != 0 || lost == 0 {
+		t.Errorf("40 levels below: held %+v, %d lost", got, lost)
+	}
 }

@@ -67,7 +67,7 @@ struct {
 } tasks SEC(".maps");
 
 volatile u64 counted; /* stalls in the map, for user space to see whether there is news */
-volatile u64 lost;    /* stalls that no memory or room was found for */
+volatile u64 lost;    /* stalls that no memory or room was found for, or no container */
 
 static const struct stall_sum nothing;
 
@@ -82,6 +82,10 @@ static __always_inline void begin(struct task_struct *task, u64 cause)
 	u64 container = container_of_cgroup(read(struct cgroup *, set->dfl_cgrp));
 	if (!container)
 		return;
+	if (container == TOO_DEEP) {
+		__sync_fetch_and_add(&lost, 1);
+		return;
+	}
 	if (!held)
 		held = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!held) {
@@ -179,8 +183,8 @@ int BPF_KPROBE(kretprobe_high)
 /* Pages; "max" is more on every page size. */
 #define SOME_LIMIT (1ULL << 44)
 
-/* How many cgroups upwards have_high looks. */
-#define LEVELS 12
+/* How many cgroups upwards have_high looks: as far as a container is found. */
+#define LEVELS (NESTED + 3)
 
 /* Says whether the task is in a cgroup with memory.high, or below one. */
 static __always_inline bool have_high(struct task_struct *task)
@@ -191,7 +195,8 @@ static __always_inline bool have_high(struct task_struct *task)
 
 	for (int i = 0; i < LEVELS && cgroup; i++) {
 		struct mem_cgroup *group = 0;
-		bpf_core_read(&group, sizeof(group), &cgroup->subsys[memory]);
+		if (bpf_core_read(&group, sizeof(group), &cgroup->subsys[memory]))
+			read_failed();
 		if (group && read(unsigned long, group->memory.high) < SOME_LIMIT)
 			return true;
 		cgroup = parent_of(cgroup);

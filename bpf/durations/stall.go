@@ -200,7 +200,9 @@ func (s *stall) forget(container uint64) {
 	}
 }
 
-func (s *stall) lost() uint64 { return number(s.collection, stallVarLost) }
+func (s *stall) lost() uint64 {
+	return number(s.collection, stallVarLost) + number(s.collection, stallVarUnread)
+}
 
 func (s *stall) close() error {
 	err := closeAll(s.links)

@@ -43,6 +43,7 @@ const (
 	stallVarHighHooked     = "high_hooked"
 	stallVarKubepodsId     = "kubepods_id"
 	stallVarLost           = "lost"
+	stallVarUnread         = "unread"
 )
 
 // loadStall returns the embedded CollectionSpec for stall.
@@ -113,6 +114,7 @@ type stallVariableSpecs struct {
 	HighHooked *ebpf.VariableSpec `ebpf:"high_hooked"`
 	KubepodsId *ebpf.VariableSpec `ebpf:"kubepods_id"`
 	Lost       *ebpf.VariableSpec `ebpf:"lost"`
+	Unread     *ebpf.VariableSpec `ebpf:"unread"`
 }
 
 // stallObjects contains all objects after they have been loaded into the kernel.
@@ -156,6 +158,7 @@ type stallVariables struct {
 	HighHooked *ebpf.Variable `ebpf:"high_hooked"`
 	KubepodsId *ebpf.Variable `ebpf:"kubepods_id"`
 	Lost       *ebpf.Variable `ebpf:"lost"`
+	Unread     *ebpf.Variable `ebpf:"unread"`
 }
 
 // stallPrograms contains all programs after they have been loaded into the kernel.

@@ -171,7 +171,7 @@ func (t *throttle) begin() {
 
 // lost never falls: until begin nothing is lost, as nobody looks.
 func (t *throttle) lost() uint64 {
-	lost := number(t.collection, throttleVarExcessCount)
+	lost := number(t.collection, throttleVarExcessCount) + number(t.collection, throttleVarUnread)
 	if t.begun {
 		lost += number(t.collection, throttleVarUnmatched) - t.unmatchedBefore
 	}

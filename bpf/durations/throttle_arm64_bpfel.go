@@ -45,6 +45,7 @@ const (
 	throttleVarKubepodsId           = "kubepods_id"
 	throttleVarLost                 = "lost"
 	throttleVarUnmatched            = "unmatched"
+	throttleVarUnread               = "unread"
 )
 
 // loadThrottle returns the embedded CollectionSpec for throttle.
@@ -114,6 +115,7 @@ type throttleVariableSpecs struct {
 	KubepodsId  *ebpf.VariableSpec `ebpf:"kubepods_id"`
 	Lost        *ebpf.VariableSpec `ebpf:"lost"`
 	Unmatched   *ebpf.VariableSpec `ebpf:"unmatched"`
+	Unread      *ebpf.VariableSpec `ebpf:"unread"`
 }
 
 // throttleObjects contains all objects after they have been loaded into the kernel.
@@ -159,6 +161,7 @@ type throttleVariables struct {
 	KubepodsId  *ebpf.Variable `ebpf:"kubepods_id"`
 	Lost        *ebpf.Variable `ebpf:"lost"`
 	Unmatched   *ebpf.Variable `ebpf:"unmatched"`
+	Unread      *ebpf.Variable `ebpf:"unread"`
 }
 
 // throttlePrograms contains all programs after they have been loaded into the kernel.

@@ -8,4 +8,4 @@
 // pod or a container is called, or what is done with an event.
 package events
 
-//go:generate go tool bpf2go -cc clang-14 -no-global-types -target amd64,arm64 -type birth -type death -type late -type cpu_times -type kill -type tally -cflags "-O2 -g -Wall -Werror -I../include" program events.bpf.c
+//go:generate go tool bpf2go -cc clang-14 -no-global-types -target amd64,arm64 -type birth -type death -type late -type cpu_times -type kill -type tally -type victim -cflags "-O2 -g -Wall -Werror -I../include" program events.bpf.c

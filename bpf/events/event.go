@@ -115,8 +115,10 @@ type Handler interface {
 
 // Tally is what a source says of itself; its numbers only grow.
 type Tally struct {
-	Lost   uint64 // events for which the ring had no room
-	Failed uint64 // events that lack something that could not be read
+	Lost uint64 // events for which the ring had no room
+	// Failed are events that lack something that could not be read, kills that
+	// may be told again, and, with the lifecycle, reads that failed of either.
+	Failed uint64
 	// Marked are tasks that were exiting anyway and got the last memory for
 	// it: no kills, and not told.
 	Marked uint64

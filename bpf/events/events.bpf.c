@@ -6,6 +6,7 @@
  * first is read first: birth, death with the last counters, OOM kill. Numbers
  * are as the kernel keeps them (ns, pages).
  */
+#include "unread.h"
 #include "controllers.h"
 #include <bpf/bpf_tracing.h>
 #include "records.h"
@@ -47,16 +48,17 @@ struct {
 } incidents SEC(".maps");
 
 /* memory.events.local oom_kill of a cgroup as of its last victim, for where
- * there are no incidents. */
+ * there are no incidents. An entry goes with its cgroup. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
 	__type(key, u64);
 	__type(value, u64);
 } last_kills SEC(".maps");
 
 /* What was told of the CPU time of a cgroup that died, so that it is not told
- * for each of its tasks again. */
+ * for each of its tasks again. Where an entry had to go for another's sake, that
+ * is what happens: user space knows that it is no news. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
@@ -64,7 +66,8 @@ struct {
 	__type(value, u64);
 } told_times SEC(".maps");
 
-/* Dead cgroups of which some CPU time found no room in the ring. */
+/* Dead cgroups of which some CPU time found no room in the ring. One that had to
+ * go for another's sake is counted as lost once more. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
@@ -72,9 +75,9 @@ struct {
 	__type(value, u8);
 } late_lost SEC(".maps");
 
-/* Processes whose kill was told. */
+/* Processes whose kill was told and that are not gone yet. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
 	__type(key, struct victim);
 	__type(value, u8);
@@ -125,14 +128,15 @@ static __always_inline u64 per_cpu_offset(u32 cpu)
 /* The deepest a cgroup may be for its ancestors to be looked through. */
 #define MAX_DEPTH 32
 
-#include "lifecycle.h"
 #include "oom.h"
+#include "lifecycle.h"
 
 /* Only so that BTF describes them: user space's types are made from it. */
 const struct birth *birth_type __attribute__((unused));
 const struct death *death_type __attribute__((unused));
 const struct late *late_type __attribute__((unused));
 const struct cpu_times *cpu_times_type __attribute__((unused));
+const struct victim *victim_type __attribute__((unused));
 const struct kill *kill_type __attribute__((unused));
 
 /* The kernel's functions that are used here are for GPL programs alone. */

@@ -14,7 +14,7 @@ import (
 // architectures.
 func TestLayoutsAreThoseOfTheObjects(t *testing.T) {
 	for object, types := range layouts.Compare(t, "program", map[string]any{
-		"birth": programBirth{}, "death": programDeath{}, "late": programLate{}, "kill": programKill{}, "tally": programTally{},
+		"birth": programBirth{}, "death": programDeath{}, "late": programLate{}, "kill": programKill{}, "tally": programTally{}, "victim": programVictim{},
 	}) {
 		compareEnums(t, object, types)
 	}

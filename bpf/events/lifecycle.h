@@ -82,8 +82,10 @@ static long add_pending(u32 cpu, struct pending *sum)
 {
 	u64 offset = per_cpu_offset(cpu);
 
-	if (!offset)
+	if (!offset) {
+		read_failed();
 		return 0;
+	}
 	struct cgroup_base_stat *these = (void *)(sum->now + offset);
 	struct cgroup_base_stat *those = (void *)(sum->folded + offset);
 
@@ -140,8 +142,9 @@ static long add_group_time(u32 cpu, struct group_time *sum)
 {
 	struct sched_entity *entity = 0;
 
-	bpf_probe_read_kernel(&entity, sizeof(entity), sum->entities + cpu);
-	if (entity)
+	if (bpf_probe_read_kernel(&entity, sizeof(entity), sum->entities + cpu))
+		read_failed();
+	else if (entity)
 		sum->ns += read(u64, entity->sum_exec_runtime);
 	return 0;
 }
@@ -216,6 +219,7 @@ int cgroup_died(u64 *arguments)
 {
 	struct cgroup *cgroup = (void *)arguments[0];
 
+	forget_kills(cgroup);
 	if (!is_ours(cgroup))
 		return 0;
 	struct death *death = has_room() ? bpf_ringbuf_reserve(&ring, sizeof(*death), 0) : 0;
@@ -319,6 +323,7 @@ int task_gone(u64 *arguments)
 	struct css_set *set = read(struct css_set *, task->cgroups);
 	struct cgroup *cgroup = read(struct cgroup *, set->dfl_cgrp);
 
+	forget_victim(task);
 	if (!cgroup || !is_dead(cgroup))
 		return 0;
 	u64 top = kubepods_id();

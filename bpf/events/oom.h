@@ -125,8 +125,8 @@ static long add_part(u32 cpu, struct parts *parts)
 	u64 offset = per_cpu_offset(cpu);
 	s32 part = 0;
 
-	if (offset)
-		bpf_probe_read_kernel(&part, sizeof(part), (void *)(parts->counters + offset));
+	if (!offset || bpf_probe_read_kernel(&part, sizeof(part), (void *)(parts->counters + offset)))
+		read_failed();
 	parts->sum += part;
 	return 0;
 }
@@ -182,7 +182,7 @@ static __always_inline void take_limit(struct kill *to, struct incident *inciden
 	to->flags |= FLAG_LIMIT_KNOWN;
 	to->incident = incident->number;
 	to->constraint = incident->constraint;
-	if (is_group_kill(memory_of(task), incident->memory))
+	if (task && is_group_kill(memory_of(task), incident->memory))
 		to->flags |= FLAG_GROUP;
 	if (!memory) {
 		to->flags |= FLAG_GLOBAL;
@@ -217,8 +217,21 @@ static __always_inline bool is_first(struct task_struct *task)
 
 	if (bpf_map_lookup_elem(&told, &victim))
 		return false;
-	bpf_map_update_elem(&told, &victim, &yes, BPF_ANY);
+	if (bpf_map_update_elem(&told, &victim, &yes, BPF_ANY))
+		count(SOURCE_OOM, failed); /* no room: it may be told again */
 	return true;
+}
+
+/* Makes room in told when a process has gone: its first thread goes last. */
+static __always_inline void forget_victim(struct task_struct *task)
+{
+	struct victim victim = { .tgid = read(u32, task->tgid) };
+
+	if (read(u32, task->pid) != victim.tgid)
+		return;
+	victim.signal = (u64)read(struct signal_struct *, task->signal);
+	if (bpf_map_lookup_elem(&told, &victim))
+		bpf_map_delete_elem(&told, &victim);
 }
 
 /* The same where nothing is known but the victim. memory.events.local has the
@@ -235,8 +248,18 @@ static __always_inline bool is_kill_by_count(struct task_struct *task)
 	u64 *before = bpf_map_lookup_elem(&last_kills, &id);
 	bool grew = kills != (before ? *before : 0);
 
-	bpf_map_update_elem(&last_kills, &id, &kills, BPF_ANY);
+	if (bpf_map_update_elem(&last_kills, &id, &kills, BPF_ANY))
+		count(SOURCE_OOM, failed); /* no room: the next one is judged as if it were the first */
 	return grew;
+}
+
+/* Makes room in last_kills when a cgroup has gone. */
+static __always_inline void forget_kills(struct cgroup *cgroup)
+{
+	u64 id = cgroup_id(cgroup);
+
+	if (bpf_map_lookup_elem(&last_kills, &id))
+		bpf_map_delete_elem(&last_kills, &id);
 }
 
 /* Returns the incident that this is a victim of, if one is under way. */

@@ -13,9 +13,13 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 
 	"github.com/slicewatch/slicewatch/bpf"
 )
+
+// globals is the map of the programs' variables.
+const globals = ".bss"
 
 // defaultRingBytes has room for more than a thousand deaths.
 const defaultRingBytes = 512 << 10
@@ -53,6 +57,8 @@ type loader struct {
 	maps  map[string]*ebpf.Map
 	// perCPU is the kernel's variable by which each CPU's memory is found.
 	perCPU string
+	// unread is where among the globals the failed reads are counted.
+	unread uint32
 	// Constants of the programs.
 	cpus, lifecycleRoom, haveIncidents uint32
 }
@@ -71,8 +77,8 @@ func Open(cfg Config) (*Reader, error) {
 func (l *loader) open() (*Reader, error) {
 	r := &Reader{
 		wake: make(chan struct{}, 1), drained: make(chan struct{}, 1), maps: l.maps,
-		decoder: decoder{pageBytes: uint64(os.Getpagesize())},
-		status:  Down(nil),
+		decoder: decoder{pageBytes: uint64(os.Getpagesize())}, unreadAt: int64(l.unread),
+		status: Down(nil),
 	}
 	if err := r.openRing(); err != nil {
 		return nil, errors.Join(bpf.Explain("events", err), r.Close())
@@ -99,17 +105,19 @@ func newLoader(cfg Config) (*loader, error) {
 		return nil, fmt.Errorf("count the CPUs: %w", err)
 	}
 	// These variables are there for the sake of their types only.
-	delete(spec.Maps, ".bss")
-	for _, name := range []string{programVarBirthType, programVarDeathType, programVarLateType, programVarCpuTimesType, programVarKillType} {
+	for _, name := range []string{programVarBirthType, programVarDeathType, programVarLateType, programVarCpuTimesType, programVarVictimType, programVarKillType} {
 		delete(spec.Variables, name)
 	}
+	unread := spec.Variables[programVarUnread].Offset
+	delete(spec.Variables, programVarUnread) // all programs have it in common
+	spec.Maps[globals].Flags |= unix.BPF_F_MMAPABLE
 	size := ringSize(cfg.RingBytes)
 	spec.Maps[programMapRing].MaxEntries = size
 	l := &loader{
 		spec: spec, types: types, maps: map[string]*ebpf.Map{},
-		cpus: uint32(cpus), lifecycleRoom: size - size/4, perCPU: perCPUVariable,
+		cpus: uint32(cpus), lifecycleRoom: size - size/4, perCPU: perCPUVariable, unread: unread,
 	}
-	for _, name := range []string{programMapRing, programMapTallies, programMapKubepods, programMapIncidents, programMapLastKills, programMapTold, programMapToldTimes, programMapLateLost} {
+	for _, name := range []string{programMapRing, programMapTallies, programMapKubepods, programMapIncidents, programMapLastKills, programMapTold, programMapToldTimes, programMapLateLost, globals} {
 		m, err := ebpf.NewMap(spec.Maps[name])
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("make the map %s: %w", name, err), closeMaps(l.maps))
@@ -322,6 +330,9 @@ func (r *Reader) openRing() error {
 		return fmt.Errorf("map the tallies: %w", err)
 	}
 	r.tallies = tallies
+	if r.globals, err = r.maps[globals].Memory(); err != nil {
+		return fmt.Errorf("map the globals: %w", err)
+	}
 	return nil
 }
 

@@ -103,6 +103,12 @@ type programTally struct {
 	Marked uint64
 }
 
+type programVictim struct {
+	_      structs.HostLayout
+	Signal uint64
+	Tgid   uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -132,6 +138,8 @@ const (
 	programVarKillType         = "kill_type"
 	programVarLateType         = "late_type"
 	programVarLifecycleRoom    = "lifecycle_room"
+	programVarUnread           = "unread"
+	programVarVictimType       = "victim_type"
 )
 
 // loadProgram returns the embedded CollectionSpec for program.
@@ -213,6 +221,8 @@ type programVariableSpecs struct {
 	KillType      *ebpf.VariableSpec `ebpf:"kill_type"`
 	LateType      *ebpf.VariableSpec `ebpf:"late_type"`
 	LifecycleRoom *ebpf.VariableSpec `ebpf:"lifecycle_room"`
+	Unread        *ebpf.VariableSpec `ebpf:"unread"`
+	VictimType    *ebpf.VariableSpec `ebpf:"victim_type"`
 }
 
 // programObjects contains all objects after they have been loaded into the kernel.
@@ -271,6 +281,8 @@ type programVariables struct {
 	KillType      *ebpf.Variable `ebpf:"kill_type"`
 	LateType      *ebpf.Variable `ebpf:"late_type"`
 	LifecycleRoom *ebpf.Variable `ebpf:"lifecycle_room"`
+	Unread        *ebpf.Variable `ebpf:"unread"`
+	VictimType    *ebpf.Variable `ebpf:"victim_type"`
 }
 
 // programPrograms contains all programs after they have been loaded into the kernel.

@@ -25,6 +25,8 @@ type Reader struct {
 	status         []bpf.Status // lifecycle, OOM
 	ring           *ringbuf.Reader
 	tallies        *ebpf.Memory
+	globals        *ebpf.Memory
+	unreadAt       int64
 	decoder        decoder
 	record         ringbuf.Record
 	kubepods       uint64
@@ -94,8 +96,17 @@ func (r *Reader) Tallies() (lifecycle, oom Tally) {
 		return lifecycle, oom
 	}
 	lifecycle, oom = tallyOf(both[0]), tallyOf(both[1])
-	lifecycle.Failed += r.undecoded
+	lifecycle.Failed += r.undecoded + r.unread()
 	return lifecycle, oom
+}
+
+// unread returns how many reads of kernel memory gave nothing, of both sources.
+func (r *Reader) unread() uint64 {
+	var n [8]byte
+	if _, err := r.globals.ReadAt(n[:], r.unreadAt); err != nil {
+		return 0 // never: it is within the map
+	}
+	return binary.NativeEndian.Uint64(n[:])
 }
 
 func tallyOf(t programTally) Tally {

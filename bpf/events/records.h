@@ -23,7 +23,7 @@ enum source {
 
 struct tally {
 	u64 lost;   /* events for which the ring had no room */
-	u64 failed; /* events that lack something because it could not be read */
+	u64 failed; /* events that lack something that could not be read, or may come again */
 	u64 marked; /* tasks that got the last memory and were not killed for it */
 };
 

@@ -29,12 +29,13 @@
 #define memory_event(memory, array, name)                                      \
 	({                                                                     \
 		u64 __count = 0;                                               \
-		bpf_probe_read_kernel(&__count, sizeof(__count),               \
-				      (char *)(memory) +                       \
-					      bpf_core_field_offset((memory)->array) + \
-					      sizeof(long) *                   \
-						      bpf_core_enum_value(     \
-							      enum memcg_memory_event, name)); \
+		if (bpf_probe_read_kernel(&__count, sizeof(__count),           \
+					  (char *)(memory) +                   \
+						  bpf_core_field_offset((memory)->array) + \
+						  sizeof(long) *               \
+							  bpf_core_enum_value( \
+								  enum memcg_memory_event, name))) \
+			read_failed();                                         \
 		__count;                                                       \
 	})
 

@@ -7,6 +7,11 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
+/* What is done about a read that fails, see unread.h. */
+#ifndef read_failed
+#define read_failed()
+#endif
+
 /* read(u64, pointer->field): the field's value, or 0 where the memory cannot be
  * read. The type must have the size of the field in the kernel: u32 for an
  * int. The field must not be an expression that itself contains a read(), which
@@ -14,7 +19,8 @@
 #define read(type, field)                                           \
 	({                                                          \
 		type __value = 0;                                   \
-		bpf_core_read(&__value, sizeof(__value), &(field)); \
+		if (bpf_core_read(&__value, sizeof(__value), &(field))) \
+			read_failed();                              \
 		__value;                                            \
 	})
 

@@ -56,6 +56,15 @@ func load(types *btf.Spec, where indexes, capacity int) (*loaded, error) {
 	return l, nil
 }
 
+// complete returns an error if the last walk could not read all that it meant to:
+// then there are zeros among the records that are none.
+func (l *loaded) complete() error {
+	if n := l.walk.Unread; n > 0 {
+		return fmt.Errorf("walk the cgroups: %d reads of kernel memory gave nothing", n)
+	}
+	return nil
+}
+
 // mmap maps the first bytes of an array map for reading.
 func (l *loaded) mmap(m *ebpf.Map, bytes int) ([]byte, error) {
 	page := os.Getpagesize()

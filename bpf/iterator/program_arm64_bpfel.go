@@ -56,6 +56,7 @@ type programWalk struct {
 	Overflow  uint64
 	Begun     uint64
 	Unflushed uint64
+	Unread    uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -67,6 +68,7 @@ const (
 	programProgWalkCgroups = "walk_cgroups"
 	programVarEventIndex   = "event_index"
 	programVarStateIndex   = "state_index"
+	programVarUnread       = "unread"
 )
 
 // loadProgram returns the embedded CollectionSpec for program.
@@ -128,6 +130,7 @@ type programMapSpecs struct {
 type programVariableSpecs struct {
 	EventIndex *ebpf.VariableSpec `ebpf:"event_index"`
 	StateIndex *ebpf.VariableSpec `ebpf:"state_index"`
+	Unread     *ebpf.VariableSpec `ebpf:"unread"`
 }
 
 // programObjects contains all objects after they have been loaded into the kernel.
@@ -167,6 +170,7 @@ func (m *programMaps) Close() error {
 type programVariables struct {
 	EventIndex *ebpf.Variable `ebpf:"event_index"`
 	StateIndex *ebpf.Variable `ebpf:"state_index"`
+	Unread     *ebpf.Variable `ebpf:"unread"`
 }
 
 // programPrograms contains all programs after they have been loaded into the kernel.

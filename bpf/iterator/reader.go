@@ -206,6 +206,9 @@ func (r *Reader) walk() error {
 	if err := run(r.link); err != nil {
 		return err
 	}
+	if err := r.loaded.complete(); err != nil {
+		return err
+	}
 	walk := r.loaded.walk
 	r.overflow += walk.Overflow
 	r.index(r.loaded.records[:min(int(walk.Records), len(r.loaded.records))])
@@ -305,7 +308,10 @@ func (r *Reader) walkOne(dir string) error {
 		return err
 	}
 	defer unix.Close(link)
-	return run(link)
+	if err := run(link); err != nil {
+		return err
+	}
+	return r.loaded.complete()
 }
 
 // Forget drops what is kept for c.

@@ -7,6 +7,7 @@
  * cgroup iterator's text output ends at. The numbers are as the kernel keeps
  * them (ns, pages); user space does the arithmetic of the control files.
  */
+#include "unread.h"
 #include "controllers.h"
 
 enum part {
@@ -49,6 +50,7 @@ struct walk {
 	u64 overflow; /* cgroups for which there was no room */
 	u64 begun;    /* 1 from the first cgroup to the end of the walk */
 	u64 unflushed; /* 1 where the kernel has no function for flushing */
+	u64 unread;   /* reads that gave nothing: the records may not be true */
 };
 
 struct {
@@ -133,16 +135,18 @@ static __always_inline void take_statistics(struct record *to, struct mem_cgroup
 	for (int i = 0; i < STATES; i++) {
 		s64 count = 0;
 
-		if (state_index[i] >= 0)
-			bpf_probe_read_kernel(&count, sizeof(count), states + state_index[i] * sizeof(long));
+		if (state_index[i] >= 0 &&
+		    bpf_probe_read_kernel(&count, sizeof(count), states + state_index[i] * sizeof(long)))
+			read_failed();
 		to->states[i] = count;
 	}
 #pragma unroll
 	for (int i = 0; i < EVENTS; i++) {
 		u64 count = 0;
 
-		if (event_index[i] >= 0)
-			bpf_probe_read_kernel(&count, sizeof(count), events + event_index[i] * sizeof(long));
+		if (event_index[i] >= 0 &&
+		    bpf_probe_read_kernel(&count, sizeof(count), events + event_index[i] * sizeof(long)))
+			read_failed();
 		to->events[i] = count;
 	}
 }
@@ -180,12 +184,14 @@ static __always_inline void take_pressure(struct record *to, struct cgroup *cgro
 		return;
 	to->parts |= PART_PRESSURE;
 	if (bpf_core_field_exists(group->total)) {
-		bpf_core_read(to->pressure_ns, sizeof(to->pressure_ns), &group->total);
+		if (bpf_core_read(to->pressure_ns, sizeof(to->pressure_ns), &group->total))
+			read_failed();
 		return;
 	}
 	struct psi_group___rows *rows = (void *)group;
 
-	bpf_core_read(to->pressure_ns, sizeof(to->pressure_ns), &rows->total);
+	if (bpf_core_read(to->pressure_ns, sizeof(to->pressure_ns), &rows->total))
+		read_failed();
 }
 
 static __always_inline void take_pids(struct record *to, struct cgroup *cgroup)
@@ -213,11 +219,13 @@ int walk_cgroups(struct bpf_iter__cgroup *context)
 		/* A removed cgroup is passed over: then there was none. */
 		if (!walk->begun)
 			walk->records = walk->overflow = 0;
+		walk->unread = unread;
 		walk->begun = 0;
 		return 0;
 	}
 	if (context->meta->seq_num == 0) {
 		walk->begun = 1;
+		unread = 0;
 		walk->records = 0;
 		walk->overflow = 0;
 		flush(cgroup, walk);

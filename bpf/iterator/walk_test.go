@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"github.com/slicewatch/slicewatch/bpf"
@@ -200,4 +202,38 @@ func openDescriptors(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(entries)
+}
+
+// A place that cannot be read is no 0.
+func TestWhatCannotBeReadIsAnError(t *testing.T) {
+	treetest.New(t, kubetree.Spec{})
+	r := openReader(t, Config{})
+	top := cgroupsOf(t)[0]
+	mustSweep(t, r, top)
+	nowhere := r.indexes
+	nowhere.states[0] = 1 << 30 // far beyond all memory
+	damaged, err := load(mustTypes(t), nowhere, firstCapacity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.unload(); err != nil {
+		t.Fatal(err)
+	}
+	r.loaded = damaged
+	err = r.Sweep(top)
+	if u, ok := errors.AsType[*bpf.Unavailable](err); !ok || u.Reason != bpf.Failed || !strings.Contains(err.Error(), "gave nothing") {
+		t.Errorf("%v", err)
+	}
+	if c := cgroupsOf(t)[0]; r.Read(c, &cgroupfs.Reading{}) {
+		t.Error("something was read all the same")
+	}
+}
+
+func mustTypes(t *testing.T) *btf.Spec {
+	t.Helper()
+	types, err := bpf.KernelTypes(Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return types
 }
