@@ -146,7 +146,7 @@ vm-newest:
 vm-others:
 	$(call again,$(VMTEST) -arch arm64 -suite bookworm -swap 256 -timeout 20m -short -commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs ./test/exact)
 	$(call again,$(VMTEST) -arch amd64 -suite bookworm -cpus 1 -swap 256 -timeout 20m -short -commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs)
-	$(call again,$(VMTEST) -arch amd64 -suite trixie -cpus 1 -swap 256 -timeout 20m -short -commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs)
+	$(call again,$(VMTEST) -arch amd64 -suite trixie -cpus 1 -swap 256 -timeout 20m -short -commands $(VM_COMMANDS) $(VM_BPF) ./cgroupfs ./test/exact)
 
 .PHONY: vm-test-all
 vm-test-all: ## all of them, those of the tests' own tools too, on all four kernels: hours
