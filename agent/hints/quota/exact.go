@@ -4,6 +4,7 @@ package quota
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -89,20 +90,14 @@ const idleShare = 0.9
 // be told, so this is an upper bound.
 func (r *Records) bursts() []burst {
 	var found []burst
-	usual := r.usual()
+	usual, beside := r.usual(), r.beside()
 	r.runs(func(from, to, _ int) {
 		start, work := from, 0.0
 		part := func(end int) {
 			half := max(1, (end-start+1)/2)
-			sum, most := 0.0, 0.0
-			for i := start; i < end; i++ {
-				most = max(most, r.cores(r.Periods[i].Used+r.Periods[i].Stall))
-			}
-			for i := start; i < start+half; i++ {
-				sum += r.concurrency(i)
-			}
-			whole := burst{work: work, concurrency: sum / float64(half), most: most}
-			found = append(found, r.fallen(start, end, whole)...)
+			whole := r.partOf(start, end, beside)
+			whole.work, whole.concurrency = work, r.wanted(start, start+half, beside)
+			found = append(found, r.fallen(start, end, whole, beside)...)
 		}
 		for i := from; i < to; i++ {
 			used := r.cores(r.Periods[i].Used)
@@ -121,33 +116,63 @@ func (r *Records) bursts() []burst {
 	return found
 }
 
-// fallen takes a burst apart where fewer CPUs are wanted from then on, if both parts
-// are longer than a period: what starts on four threads and goes on with two for
-// seconds wants four CPUs for as long as it had them.
-func (r *Records) fallen(start, end int, whole burst) []burst {
+// beside returns the use, in cores, of a thread that waits in a burst beside those
+// that the quota burns on: what little is used without a burst too, and at least
+// what its CPU takes of the quota at once.
+func (r *Records) beside() float64 {
+	const little = 0.25 // of the periods use less
+	var used []float64
+	for i := range r.Periods {
+		if r.fresh(i) {
+			used = append(used, r.cores(r.Periods[i].Used))
+		}
+	}
+	slices.Sort(used)
+	return max(r.cores(slice), quantile(used, little))
+}
+
+// fallen takes a burst apart where fewer CPUs are wanted from then on, for longer
+// than a period: what starts on four threads and goes on with two for seconds wants
+// four CPUs for as long as it had them. Where that was less than a period, the
+// others had the rest of it.
+func (r *Records) fallen(start, end int, whole burst, beside float64) []burst {
 	const step = 0.75 // CPUs that it must fall by
 	for cut := start + 1; cut < end; cut++ {
-		before, after := r.partOf(start, cut), r.partOf(cut, end)
+		before, after := r.partOf(start, cut, beside), r.partOf(cut, end, beside)
 		// Of the last period only a part may be the burst's.
 		after.work = whole.work - before.work
-		long := before.work >= before.concurrency && after.work >= after.concurrency
-		if long && r.highest(cut, end)+step <= r.lowest(start, cut) {
-			return []burst{before, after}
+		rest := max(0, 1-before.work/before.concurrency) // of a period
+		if after.work < (1+rest)*after.concurrency || r.highest(cut, end)+step > r.lowest(start, cut) {
+			continue
 		}
+		before.work += rest * after.concurrency
+		after.work -= rest * after.concurrency
+		return []burst{before, after}
 	}
 	return []burst{whole}
 }
 
 // partOf returns the burst that periods are.
-func (r *Records) partOf(from, to int) burst {
-	var b burst
+func (r *Records) partOf(from, to int, beside float64) burst {
+	b := burst{concurrency: r.wanted(from, to, beside)}
 	for i := from; i < to; i++ {
 		p := &r.Periods[i]
 		b.work += r.cores(p.Used)
-		b.concurrency += r.concurrency(i) / float64(to-from)
 		b.most = max(b.most, r.cores(p.Used+p.Stall))
 	}
 	return b
+}
+
+// wanted returns how many CPUs periods wanted in the mean, and what threads beside
+// these need.
+func (r *Records) wanted(from, to int, beside float64) float64 {
+	sum, more := 0.0, 0.0
+	for i := from; i < to; i++ {
+		c := r.concurrency(i)
+		sum += c
+		more = max(more, float64(r.Periods[i].Runnable)-c)
+	}
+	return min(r.most(), sum/float64(to-from)+more*beside)
 }
 
 // highest and lowest are of the concurrency of periods that were throttled.

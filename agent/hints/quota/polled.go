@@ -48,14 +48,15 @@ func (r *Records) spread() polled {
 	}
 	p.busy = r.busy()
 	p.most = r.mostPolled()
-	usual := r.usual()
+	usual, early := r.usual(), r.early()
 	for i := 0; i < len(r.Periods); {
 		if !r.Periods[i].Throttled {
 			i++
 			continue
 		}
 		from := i
-		if r.follows(i) && r.cores(r.Periods[i-1].Used) > barely {
+		others := early && i > 1 && r.follows(i-1) && r.Periods[i-2].Throttled
+		if r.follows(i) && r.cores(r.Periods[i-1].Used) > barely && !others {
 			from--
 		}
 		to := i + 1
@@ -67,7 +68,11 @@ func (r *Records) spread() polled {
 		if to-i >= p.longest {
 			p.longest, p.endless = to-i, to == len(r.Periods)
 		}
-		r.spreadRun(&p, from, to, usual)
+		tail := r.tail(to, usual, early)
+		if tail > 0 {
+			p.asked[to] -= tail
+		}
+		r.spreadRun(&p, from, to, usual, tail)
 		i = to
 	}
 	return p
@@ -147,9 +152,46 @@ func (p *polled) wanted(r *Records, start, end, to int) float64 {
 	return max(1, c)
 }
 
+// early says whether polls come soon after the beginning of a period. Then the
+// first throttled poll of a run has nearly nothing of the period after the first,
+// whose quota is all that was used.
+func (r *Records) early() bool {
+	const few = 3
+	var later []float64 // what was used of the period after, by the quota
+	r.runs(func(from, _, throttled int) {
+		alone := !r.follows(from) || r.cores(r.Periods[from-1].Used) <= barely
+		if alone && throttled > 1 {
+			later = append(later, r.cores(r.Periods[from].Used)/r.QuotaCores-1)
+		}
+	})
+	slices.Sort(later)
+	return len(later) >= few && quantile(later, 0.5) < 0.5
+}
+
+// goesOn says whether the work of throttled poll i may not have been done at its
+// end: then it was busy, running or held, all the time.
+func (r *Records) goesOn(i int) bool {
+	const busy = 0.97
+	p := &r.Periods[i]
+	return p.Throttled && r.cores(p.Used)+r.cores(p.Stall) >= busy
+}
+
+// tail returns what of the use of poll to, the first after a run, is still the
+// run's work. A period counts as throttled when it ends, and the rest of the work
+// is done in the next one: in the same poll, unless that came right after the end.
+func (r *Records) tail(to int, usual float64, early bool) float64 {
+	if to >= len(r.Periods) || !r.follows(to) {
+		return 0
+	}
+	if begins := to+1 < len(r.Periods) && r.follows(to+1) && r.Periods[to+1].Throttled; !early && (begins || !r.goesOn(to-1)) {
+		return 0
+	}
+	return min(max(0, r.cores(r.Periods[to].Used)-usual), r.QuotaCores)
+}
+
 // spreadRun does so with one run. What comes new in any poll, the usual, stays in
 // its own where the run is short; a long one has held it up.
-func (r *Records) spreadRun(p *polled, from, to int, usual float64) {
+func (r *Records) spreadRun(p *polled, from, to int, usual, tail float64) {
 	start, work := from, 0.0
 	fill := make([]float64, to-from)
 	lay := func(end int) {
@@ -169,7 +211,12 @@ func (r *Records) spreadRun(p *polled, from, to int, usual float64) {
 		start, work = end, 0
 	}
 	rose := func(i int) bool {
-		c := func(i int) float64 { return r.pollConcurrency(min(max(i, from), to-1)) }
+		c := func(i int) float64 {
+			if i <= from && !r.Periods[from].Throttled {
+				return r.wantedAt(from, to)
+			}
+			return r.pollConcurrency(min(max(i, from), to-1))
+		}
 		return c(i)+c(i+1) > c(i-1)+c(i-2)+2*rise
 	}
 	for i := from; i < to; i++ {
@@ -187,6 +234,7 @@ func (r *Records) spreadRun(p *polled, from, to int, usual float64) {
 		}
 		work += used
 	}
+	work += tail
 	lay(to)
 	copy(p.asked[from:to], fill)
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/slicewatch/slicewatch/agent/history"
 )
 
@@ -34,6 +36,24 @@ func TestWindowFindsTheLimit(t *testing.T) {
 					holds(t, s, "polled", polled.Window(), smallest, class.least, class.mostPolled)
 				})
 			}
+		}
+	}
+}
+
+// Polls that come right after the beginning of a period, or before its end, have
+// parts of two: the rest of some work is in the poll after, or its beginning in the
+// one before. Short turns of a thread are then told apart least.
+func TestWindowFindsTheLimitWheneverPolled(t *testing.T) {
+	const least, most = 0.99, 1.7
+	for _, s := range singleShapes() {
+		smallest := s.smallest(1)
+		for _, from := range []float64{0.25, 0.4, 0.5, 0.75, 0.9} {
+			t.Run(fmt.Sprintf("%s from %.2f", s.name, from), func(t *testing.T) {
+				for phase := 3; phase < period; phase += 8 {
+					_, polled := s.run(from*smallest, 3, phase)
+					holds(t, s, fmt.Sprintf("polled at %d", phase), polled.Window(), smallest, least, most)
+				}
+			})
 		}
 	}
 }
@@ -159,5 +179,35 @@ func TestStartIsNotTheWholeBurst(t *testing.T) {
 		if w.NeedCores < c.least || w.NeedCores > c.most {
 			t.Errorf("of %d periods: it needs %.2f cores (%s), want %.1f to %.1f", c.counted, w.NeedCores, w.Basis, c.least, c.most)
 		}
+	}
+}
+
+// Four CPUs for less than a period are one period's, in which two had the rest of
+// it; a thread that comes beside two busy ones needs what it uses without them, too.
+func TestStartOfLessThanAPeriod(t *testing.T) {
+	const ms = time.Millisecond
+	r := Records{QuotaCores: 0.8, Length: PollEvery, CPUs: 4, Threads: 8, Exact: true}
+	for i := range 20 {
+		p := Period{Index: i, Used: 80 * ms, Throttled: true, Stall: 120 * ms, Held: 60 * ms, CPUs: 2, Runnable: 2}
+		switch {
+		case i < 2: // four CPUs
+			p.Stall, p.Held, p.CPUs, p.Runnable = 320*ms, 80*ms, 4, 4
+		case i == 8: // the quota burns as if on three
+			p.Held = 72 * ms
+		case i == 14:
+			p.Stall, p.Runnable = 140*ms, 3
+		}
+		r.Periods = append(r.Periods, p)
+	}
+	for i := range 30 {
+		r.Periods = append(r.Periods, Period{Index: 60 + 4*i, Used: 8 * ms})
+	}
+	var got []string
+	for _, b := range r.bursts() {
+		got = append(got, fmt.Sprintf("%.2f for %.0f", b.need(), b.length()))
+	}
+	// The first: 1.6 / 4 of a period on four, the rest of it on two.
+	if diff := cmp.Diff([]string{"2.80 for 1", "2.00 for 3", "2.00 for 1", "2.08 for 4"}, got); diff != "" {
+		t.Errorf("needs of bursts (-want +got):\n%s", diff)
 	}
 }
