@@ -234,7 +234,7 @@ func (n *node) records(query string) []*snapshot.OOMRecord {
 // container lives for some sweeps, so that there is a minute before.
 func (n *node) killEverywhere() {
 	n.t.Helper()
-	single := n.pod("child", 128*mi, 24*mi, true, "child step=4Mi every=1ms pause=1500ms rounds=4")
+	single := n.pod("child", 128*mi, 24*mi, true, "child step=4Mi every=1ms pause=3s rounds=4")
 	n.expect("child", snapshot.ScopeContainer, 4, 4)
 	n.wait()
 	n.removeWhenDone(single)
