@@ -13,10 +13,9 @@ import (
 	"github.com/slicewatch/slicewatch/agent/history"
 )
 
-// least is what a hint may be short of L*, which is the smallest limit under which
-// one minute was not throttled too much: another minute of requests at random is,
-// or is not.
-var least = map[Class]float64{Steady: 0.97, Short: 0.97, Pool: 0.8, Saturated: 0.8}
+// least is what a hint may be short of L*, which is known to precision; another
+// minute of requests at random is throttled too much, or is not.
+var least = map[Class]float64{Steady: 1 / precision, Short: 1 / precision, Pool: 0.8, Saturated: 0.8}
 
 // sure returns the confidence of the hint that a window alone gives.
 func sure(w history.Window) float64 {
