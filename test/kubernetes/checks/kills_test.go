@@ -76,10 +76,15 @@ func TestKills(t *testing.T) {
 	}
 }
 
-// countKills looks until no kill happens while it asks everybody.
+// namedWithin is how long a kill may have a series of its own: of a container that
+// was killed before anybody said its name, until somebody does.
+const namedWithin = 90 * time.Second
+
+// countKills looks until no kill happens while it asks everybody, and all kills are
+// under their names.
 func countKills(ctx context.Context, t *testing.T, c *cluster.Cluster, agent *Agent) (killCounts, error) {
 	t.Helper()
-	for {
+	for began := time.Now(); ; {
 		kernel, err := kernelKills(ctx, t, c)
 		if err != nil {
 			return killCounts{}, err
@@ -89,8 +94,17 @@ func countKills(ctx context.Context, t *testing.T, c *cluster.Cluster, agent *Ag
 		if err != nil {
 			return killCounts{}, err
 		}
+		kills, err := oomKills(s)
+		if err != nil {
+			if time.Since(began) > namedWithin {
+				return killCounts{}, err
+			}
+			t.Logf("not under one name yet: %v", err)
+			time.Sleep(5 * time.Second)
+			continue
+		}
 		counts := killCounts{
-			kernel: kernel, agent: oomKills(t, s),
+			kernel: kernel, agent: kills,
 			records:  float64(oomRecords(ctx, t, agent).Matching),
 			restarts: float64(restartsOf(t, c, workloads.OOM)),
 		}
@@ -143,17 +157,16 @@ func oomRecords(ctx context.Context, t *testing.T, agent *Agent) exporter.OOMLis
 
 // oomKills returns how often the workload that wants too much was killed, by
 // limits that it can have hit.
-func oomKills(t *testing.T, s Scrape) float64 {
-	t.Helper()
+func oomKills(s Scrape) (float64, error) {
 	kills := 0.0
 	for _, scope := range []string{"container", "pod"} {
 		value, err := s.One("slicewatch_oom_kills_total", "namespace", workloads.Namespace, "pod", workloads.OOM, "scope", scope)
 		if err != nil {
-			t.Fatal(err)
+			return 0, err
 		}
 		kills += value
 	}
-	return kills
+	return kills, nil
 }
 
 // restartsOf returns how often Kubernetes restarted the containers of a pod.

@@ -60,7 +60,7 @@ func (s Scrape) One(name string, labels ...string) (float64, error) {
 		return false
 	})
 	if len(found) != 1 {
-		return 0, fmt.Errorf("%s%q: %d series, want 1", name, labels, len(found))
+		return 0, fmt.Errorf("%s%q: %d series, want 1: %v", name, labels, len(found), found)
 	}
 	return found[0].Value, nil
 }
