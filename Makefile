@@ -130,7 +130,7 @@ install-test: prometheus $(HELM) image ## the image and the Helm chart on that n
 # they say comes in one piece for each.
 .PHONY: vm-test
 vm-test: ## tests on real kernels in emulated machines: arm64 and amd64, Linux 6.1 and 6.12
-	@echo "two machines at a time; each says its results when it is done, which takes up to 25 minutes"
+	@echo "two machines at a time; each says its results when it is done, which takes up to 30 minutes"
 	$(MAKE) --no-print-directory -j2 --output-sync=target vm-newest vm-others
 
 # What an emulated machine is late for, or a fault of the emulator itself (QEMU

@@ -169,7 +169,7 @@ func (t *throttle) begin() {
 	t.unmatchedBefore, t.begun = number(t.collection, throttleVarUnmatched), true
 }
 
-// lost never falls: until begin nothing is lost, as nobody looks.
+// lost never falls: until begin no return is lost, as nobody looks.
 func (t *throttle) lost() uint64 {
 	lost := number(t.collection, throttleVarExcessCount) + number(t.collection, throttleVarUnread)
 	if t.begun {

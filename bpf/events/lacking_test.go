@@ -65,15 +65,7 @@ func TestWithoutTheCPUsCounters(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.perCPU = "no such variable"
-	r, err := l.open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	r := openFrom(t, l)
 	lifecycle, oom := r.Status()[0], r.Status()[1]
 	t.Logf("%+v", lifecycle)
 	t.Logf("%+v", oom)

@@ -3,6 +3,7 @@
 package events
 
 import (
+	"errors"
 	"os"
 	"testing"
 	"time"
@@ -29,6 +30,12 @@ func openWithRoomForOne(t *testing.T, name string) *Reader {
 	if l.maps[name], err = ebpf.NewMap(l.spec.Maps[name]); err != nil {
 		t.Fatal(err)
 	}
+	return openFrom(t, l)
+}
+
+// openFrom opens the Reader that a loader was made for.
+func openFrom(t *testing.T, l *loader) *Reader {
+	t.Helper()
 	r, err := l.open()
 	if err != nil {
 		t.Fatal(err)
@@ -43,11 +50,20 @@ func openWithRoomForOne(t *testing.T, name string) *Reader {
 
 type killCounter struct{ kills int }
 
-func (*killCounter) OnBirth(*Birth)     {}
-func (*killCounter) OnDeath(*Death)     {}
-func (*killCounter) OnLate(*Late)       {}
-func (k *killCounter) OnKill(*Kill)     { k.kills++ }
-func isEmpty(m *ebpf.Map, key any) bool { return m.NextKey(nil, key) != nil }
+func (*killCounter) OnBirth(*Birth) {}
+func (*killCounter) OnDeath(*Death) {}
+func (*killCounter) OnLate(*Late)   {}
+func (k *killCounter) OnKill(*Kill) { k.kills++ }
+
+// isEmpty says whether a map has no entry; key takes one that it has.
+func isEmpty(t *testing.T, m *ebpf.Map, key any) bool {
+	t.Helper()
+	err := m.NextKey(nil, key)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		t.Fatal(err)
+	}
+	return err != nil
+}
 
 // killOne has a container killed and removes it.
 func killOne(t *testing.T, tree *kubetree.Tree, pod *kubetree.Pod) {
@@ -101,7 +117,7 @@ func TestKilledProcessesAreForgotten(t *testing.T) {
 	}
 	var key programVictim
 	for range 100 { // the kernel takes its time to let go of a task
-		if isEmpty(told, &key) {
+		if isEmpty(t, told, &key) {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -129,7 +145,7 @@ func TestKillsOfCgroupsAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	var key uint64
-	if !isEmpty(kills, &key) {
+	if !isEmpty(t, kills, &key) {
 		t.Errorf("cgroup %d is gone and its kills still remembered", key)
 	}
 	killOne(t, tree, addPod(t, tree)) // and one is told as ever
