@@ -69,22 +69,18 @@ func TestKills(t *testing.T) {
 	if got := after.restarts - before.restarts; got < kills-2 || got > kills+2 {
 		t.Errorf("%v restarts, the kernel killed %v times", got, kills)
 	}
-	for _, r := range oomRecords(ctx, t, agent).OOMs {
-		if r.Container != "hog" || r.Processes < 1 || r.Limit == nil || r.Message == "" {
+	records := oomRecords(ctx, t, agent).OOMs // the newest first
+	for _, r := range records[:min(int(kills), len(records))] {
+		if r.Container != killed || r.Processes < 1 || r.Limit == nil || r.Message == "" {
 			t.Errorf("the record %+v lacks something", r)
 		}
 	}
 }
 
-// namedWithin is how long a kill may have a series of its own: of a container that
-// was killed before anybody said its name, until somebody does.
-const namedWithin = 90 * time.Second
-
-// countKills looks until no kill happens while it asks everybody, and all kills are
-// under their names.
+// countKills looks until no kill happens while it asks everybody.
 func countKills(ctx context.Context, t *testing.T, c *cluster.Cluster, agent *Agent) (killCounts, error) {
 	t.Helper()
-	for began := time.Now(); ; {
+	for {
 		kernel, err := kernelKills(ctx, t, c)
 		if err != nil {
 			return killCounts{}, err
@@ -96,12 +92,7 @@ func countKills(ctx context.Context, t *testing.T, c *cluster.Cluster, agent *Ag
 		}
 		kills, err := oomKills(s)
 		if err != nil {
-			if time.Since(began) > namedWithin {
-				return killCounts{}, err
-			}
-			t.Logf("not under one name yet: %v", err)
-			time.Sleep(5 * time.Second)
-			continue
+			return killCounts{}, err
 		}
 		counts := killCounts{
 			kernel: kernel, agent: kills,
@@ -155,12 +146,16 @@ func oomRecords(ctx context.Context, t *testing.T, agent *Agent) exporter.OOMLis
 	return list
 }
 
-// oomKills returns how often the workload that wants too much was killed, by
-// limits that it can have hit.
+// killed is the container of the workload that wants too much.
+const killed = "hog"
+
+// oomKills returns how often the container was killed under its name, by limits that
+// it can have hit. What was killed while the agent started, and gone before its first
+// sweep, is counted for the pod, with no container: it is not looked at here.
 func oomKills(s Scrape) (float64, error) {
 	kills := 0.0
 	for _, scope := range []string{"container", "pod"} {
-		value, err := s.One("slicewatch_oom_kills_total", "namespace", workloads.Namespace, "pod", workloads.OOM, "scope", scope)
+		value, err := s.One("slicewatch_oom_kills_total", "namespace", workloads.Namespace, "pod", workloads.OOM, "container", killed, "scope", scope)
 		if err != nil {
 			return 0, err
 		}
