@@ -55,6 +55,7 @@ func (r *Records) spread() polled {
 			continue
 		}
 		from := i
+		// What is used before it began it, or is the tail of the run before.
 		others := early && i > 1 && r.follows(i-1) && r.Periods[i-2].Throttled
 		if r.follows(i) && r.cores(r.Periods[i-1].Used) > barely && !others {
 			from--
